@@ -1,0 +1,62 @@
+"""emmap: memory-mapped files as a first-class tool.
+
+**Map** a file into memory, **share** it between processes, **keep** Python data in it, **see** what the
+kernel does with its pages. Rooms are loaded when a name of theirs is first used.
+
+>>> import emmap, tempfile
+>>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=5) as m:
+...     m[:] = b"hello"
+...     m.find(b"l")
+2
+"""
+
+from emmap.errors import ClosedError, Error, InUseError, PageLostError, ProtectionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from emmap.mapping import Advice, MemoryMap, Protection, anonymous, open
+    from emmap.mapping.constants import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+# The public API, on one screen: the room that each name comes from.
+_ROOMS = {
+    # Map
+    "open": "mapping",
+    "anonymous": "mapping",
+    "MemoryMap": "mapping",
+    "Protection": "mapping",
+    "Advice": "mapping",
+}
+# The constants of the standard mmap module, under the same names.
+_CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")
+
+__all__ = [
+    "Advice",
+    "ClosedError",
+    "Error",
+    "InUseError",
+    "MemoryMap",
+    "PageLostError",
+    "Protection",
+    "ProtectionError",
+    "anonymous",
+    "open",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _ROOMS:
+        value = getattr(import_module(f"emmap.{_ROOMS[name]}"), name)
+    elif name.startswith(_CONSTANTS):
+        value = getattr(import_module("emmap.mapping.constants"), name)
+    else:
+        raise AttributeError(f"module 'emmap' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

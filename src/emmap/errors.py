@@ -1,0 +1,48 @@
+"""Every exception of emmap, by occasion. Each is also the builtin that a Python user would catch."""
+
+import errno
+
+
+class Error(Exception):
+    """The base of all exceptions that emmap itself defines."""
+
+
+# The caller's side: the mapping is not in a state for this.
+
+
+class ClosedError(Error, ValueError):
+    """The mapping was closed."""
+
+
+class ProtectionError(Error, TypeError):
+    """The bytes may not be read or written: the mapping, or this range of it, is protected.
+
+    It is a `TypeError` because that is what the standard `mmap` raises for a write to a mapping that
+    was opened for reading.
+    """
+
+
+class InUseError(Error, BufferError):
+    """A view of the memory is held by somebody, and what was asked would pull it away."""
+
+
+# The world's side: the bytes are gone.
+
+
+class PageLostError(Error, OSError):
+    """Bytes of a mapping can no longer be had: the file was truncated, or the disk is full or failed.
+
+    `offset` is the place of the first lost byte in the file, `filename` the file where it is known.
+    `MemoryMap.repair` maps the lost pages again once the file has grown back.
+
+    >>> error = PageLostError("page lost", "/tmp/data", 4096)
+    >>> error.filename, error.offset, isinstance(error, OSError)
+    ('/tmp/data', 4096, True)
+    """
+
+    def __init__(self, message: str, filename: str | None = None, offset: int = 0) -> None:
+        super().__init__(errno.EIO, message, filename)
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[type["PageLostError"], tuple[str, str | None, int]]:
+        return type(self), (self.strerror or "", self.filename, self.offset)

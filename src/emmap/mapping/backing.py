@@ -1,0 +1,114 @@
+"""The file behind a mapping: which one it is, and a descriptor of it when one is needed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+
+# ioctl: the size of a block device in bytes (linux/fs.h).
+BLKGETSIZE64 = 0x80081272
+
+
+def file_size(fd: int, name: str | None = None) -> int | None:
+    """The bytes that a file or block device holds, or None where that has no meaning (/dev/zero).
+
+    Raises `OSError` for what can never be mapped.
+    """
+    status = os.fstat(fd)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFREG:
+        return status.st_size
+    if kind == stat.S_IFBLK:
+        return int(struct.unpack("Q", fcntl.ioctl(fd, BLKGETSIZE64, bytes(8)))[0])
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "a folder cannot be mapped", name)
+    if kind in (stat.S_IFIFO, stat.S_IFSOCK):
+        raise OSError(
+            errno.ENODEV, "a pipe or socket has no pages to map; read it instead", name
+        )
+    return None
+
+
+class Descriptor:
+    """A descriptor of a mapping's file, for the length of a `with` block."""
+
+    def __init__(self, fd: int, name: str | None, *, borrowed: bool) -> None:
+        self.fd = fd
+        self._name = name
+        self._borrowed = borrowed
+
+    def size(self) -> int:
+        return file_size(self.fd, self._name) or 0
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def close(self) -> None:
+        if not self._borrowed:
+            os.close(self.fd)
+
+    def __enter__(self) -> Descriptor:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Backing:
+    """The file that a mapping shows.
+
+    A descriptor is kept only where the mapping may have to grow; otherwise the file is opened again by
+    its name when it is needed, so that thousands of mappings need no descriptors. Either way it must
+    still be the same file: names are given to other files, and so are numbers of descriptors that
+    somebody else has closed.
+    """
+
+    def __init__(self, fd: int, name: str | None, *, keep: bool) -> None:
+        """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open."""
+        status = os.fstat(fd)
+        self.name = name
+        self._identity = (status.st_dev, status.st_ino, status.st_rdev)
+        self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
+
+    def close(self) -> None:
+        """Closes the kept descriptor, unless somebody else did and its number means another file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0 and self._is(fd):
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _is(self, fd: int) -> bool:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino, status.st_rdev) == self._identity
+
+    def descriptor(self, *, write: bool = False) -> Descriptor:
+        """A descriptor, to be used in a `with` block. Raises `OSError` when the file is not there any
+        more, or is another one."""
+        if self.fd >= 0:
+            if not self._is(self.fd):
+                raise OSError(
+                    errno.EBADF, f"descriptor {self.fd} was closed behind the mapping", self.name
+                )
+            return Descriptor(self.fd, self.name, borrowed=True)
+        if self.name is None:
+            raise ValueError("the mapping keeps no descriptor, and its file has no name")
+        fd = os.open(self.name, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+        if not self._is(fd):
+            os.close(fd)
+            raise OSError(errno.ESTALE, "another file has taken the mapped file's name", self.name)
+        return Descriptor(fd, self.name, borrowed=False)
+
+    def try_descriptor(self) -> Descriptor | None:
+        """A descriptor, or None where there is none to be had."""
+        try:
+            return self.descriptor()
+        except (OSError, ValueError):
+            return None

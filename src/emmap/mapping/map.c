@@ -1,0 +1,58 @@
+#define _GNU_SOURCE
+#include "system.h"
+
+#include <errno.h>
+
+int emmap_pages_map(struct emmap_pages *pages, void *address, int replace, int fd, off_t offset)
+{
+    int flags = pages->flags | (fd < 0 ? MAP_ANONYMOUS : 0);
+    if (address != NULL)
+        flags |= replace ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+    void *base = mmap(address, pages->span, pages->prot, flags, fd, offset);
+    if (base == MAP_FAILED)
+        return -errno;
+    if (address != NULL && base != address) { /* before Linux 4.17 the address is but a wish */
+        munmap(base, pages->span);
+        return -EEXIST;
+    }
+    int rc = emmap_guard_begin(&pages->guard, base, pages->span, pages->page, pages->prot);
+    if (rc != 0) {
+        if (replace)
+            mmap(base, pages->span, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        else
+            munmap(base, pages->span);
+        return rc;
+    }
+    pages->base = base;
+    return 0;
+}
+
+void emmap_pages_end_guard(struct emmap_pages *pages)
+{
+    if (pages->guard != NULL)
+        emmap_guard_end(pages->guard);
+    pages->guard = NULL;
+}
+
+int emmap_pages_unmap(struct emmap_pages *pages)
+{
+    emmap_pages_end_guard(pages);
+    /* SAFETY: the caller has seen the last export go, so no view reaches these addresses. */
+    int rc = munmap(pages->base, pages->span) == 0 ? 0 : -errno;
+    pages->base = NULL;
+    pages->span = 0;
+    return rc;
+}
+
+int emmap_pages_return(struct emmap_pages *pages)
+{
+    emmap_pages_end_guard(pages);
+    /* SAFETY: the range lies in a reservation that the caller holds. */
+    if (mmap(pages->base, pages->span, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return -errno;
+    pages->base = NULL;
+    pages->span = 0;
+    return 0;
+}

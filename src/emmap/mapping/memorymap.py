@@ -1,0 +1,369 @@
+"""`MemoryMap`: a file or memory, mapped. The last of four layers (bytes, cursor, pages, map)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from weakref import WeakSet
+
+from emmap.mapping import constants
+from emmap.mapping.backing import Backing, file_size
+from emmap.mapping.constants import (
+    ACCESS_COPY,
+    ACCESS_DEFAULT,
+    ACCESS_READ,
+    ACCESS_WRITE,
+    MAP_ANONYMOUS,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
+from emmap.mapping.memory import iterates_in_bytes
+from emmap.mapping.pages import MappedPages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+    from typing import Any, Self, TypeVar
+
+    import numpy
+
+    AnyStructure = TypeVar("AnyStructure", ctypes.Structure, ctypes.Union)
+
+ACCESS_NAMES = {
+    ACCESS_DEFAULT: "ACCESS_DEFAULT",
+    ACCESS_READ: "ACCESS_READ",
+    ACCESS_WRITE: "ACCESS_WRITE",
+    ACCESS_COPY: "ACCESS_COPY",
+}
+
+
+@iterates_in_bytes
+class MemoryMap(MappedPages):
+    """Bytes of a file, or memory, in this process's address space.
+
+    `emmap.open` and `emmap.anonymous` make one. The constructor takes what that of the standard
+    `mmap.mmap` takes, and all its methods are here with the same results, so the class can take its
+    place in working code. It succeeds where the standard raises in these cases only: an empty file, an
+    offset inside a page, a flush of any range, resizing a private mapping, closing under exported views.
+
+    A mapping is a sequence of bytes (indexing, slices, `find`, the buffer protocol) and a file with a
+    position (`read`, `write`, `seek`). Changes of a shared mapping are seen at once by everybody who
+    maps or reads the file; those of a private one by nobody else. When the file is truncated by
+    somebody, the methods raise `PageLostError`, and views read zeros.
+
+    >>> import emmap, tempfile
+    >>> with tempfile.TemporaryFile() as f:
+    ...     _ = f.write(b"hello"); f.flush()
+    ...     with emmap.MemoryMap(f.fileno(), 0) as m:
+    ...         m[0:1] = b"J"
+    ...         m[:], len(m)
+    (b'Jello', 5)
+    """
+
+    _access = ACCESS_DEFAULT
+    _mode = "r+"
+
+    def __new__(
+        cls,
+        fileno: int,
+        length: int,
+        flags: int = MAP_SHARED,
+        prot: int = PROT_READ | PROT_WRITE,
+        access: int = ACCESS_DEFAULT,
+        offset: int = 0,
+        *,
+        trackfd: bool = True,
+    ) -> Self:
+        """Maps `length` bytes (0: to the end) from `offset` of the open file `fileno` (-1: anonymous).
+
+        Either `access`, or `flags` and `prot`, say how, as with the standard mmap. `trackfd=False` keeps
+        no copy of the descriptor; `resize` then opens the file again by its name.
+        """
+        if length < 0:
+            raise OverflowError(f"memory mapped length must be positive, not {length}")
+        if offset < 0:
+            raise OverflowError(f"memory mapped offset must be positive, not {offset}")
+        flags, prot, access = _access_to_flags(access, flags, prot)
+        sys.audit("mmap.__new__", fileno, length, access, offset)
+        if fileno == -1:
+            self = cls._anonymous(length, flags, prot)
+        else:
+            self = cls._over(fileno, _name_of(fileno), offset, length or None, flags, prot, keep=trackfd)
+        self._access = access
+        return self
+
+    @classmethod
+    def _over(
+        cls,
+        fd: int,
+        name: str | None,
+        offset: int,
+        length: int | None,
+        flags: int,
+        prot: int,
+        *,
+        keep: bool,
+        address: int | None = None,
+    ) -> Self:
+        """Maps a part of the open file `fd`, which stays the caller's."""
+        size = file_size(fd, name)
+        if size is None and length is None:
+            raise ValueError(f"{name or fd} has no end: say how many bytes of it to map")
+        if size is not None and offset > size:
+            raise ValueError(
+                f"mmap offset is greater than file size: offset {offset} in {size} bytes of {name}"
+            )
+        if size is not None and length is not None and length > size - offset:
+            raise ValueError(
+                f"mmap length is greater than file size: {length} bytes from offset {offset}, "
+                f"where the file has {size - offset}: {name}"
+            )
+        if length is None:
+            assert size is not None
+            length = size - offset
+        self = super().__new__(cls)
+        backing = Backing(fd, name, keep=keep)
+        self._place(backing, fd, offset, length, flags, prot, address)
+        return self
+
+    @classmethod
+    def _anonymous(cls, size: int, flags: int, prot: int, address: int | None = None) -> Self:
+        """Maps memory without a file. Shared memory is a memfd, so that it can grow and be handed on;
+        where no descriptor is to be had, it is shared with children only, and has a fixed size."""
+        self = super().__new__(cls)
+        if flags & MAP_TYPE == MAP_SHARED and not flags & constants.MAP_HUGETLB:
+            try:
+                fd = os.memfd_create("emmap", os.MFD_CLOEXEC)
+            except OSError:
+                fd = -1
+            if fd >= 0:
+                try:
+                    os.ftruncate(fd, size)
+                    backing = Backing(fd, None, keep=True)
+                    self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address)
+                finally:
+                    os.close(fd)
+                return self
+        self._place(None, -1, 0, size, flags | MAP_ANONYMOUS, prot, address)
+        return self
+
+    def _place(
+        self,
+        backing: Backing | None,
+        fd: int,
+        offset: int,
+        length: int,
+        flags: int,
+        prot: int,
+        address: int | None,
+    ) -> None:
+        page = _page_size(fd, flags)
+        reservation = None
+        if address is not None:
+            if address <= 0 or address % page:
+                raise ValueError(f"a fixed address is a multiple of {page}, not {address:#x}")
+            span = -(-(offset % page + length) // page) * page
+            for candidate in list(_reservations):
+                if candidate._offers(address, span):
+                    reservation = candidate
+        try:
+            self._map(backing, fd, offset, length, prot, flags, page, address or 0, reservation)
+        except FileExistsError:
+            raise ValueError(
+                f"the address {address:#x} is taken; only memory that emmap.anonymous(..., "
+                f"protection=Protection.NONE) has reserved is replaced"
+            ) from None
+        if flags & MAP_TYPE == MAP_PRIVATE:
+            self._mode = "c"
+        elif not prot & PROT_WRITE:
+            self._mode = "r"
+
+    # What it is
+
+    @property
+    def name(self) -> str | None:
+        """The absolute path of the file; None for anonymous memory and for files without a name."""
+        return self.backing.name if self.backing is not None else None
+
+    @property
+    def mode(self) -> str:
+        """How it is open: "r", "r+" or "c", as `emmap.open` takes it."""
+        return self._mode
+
+    def fileno(self) -> int:
+        """The descriptor that the mapping keeps of its file; it is closed with the mapping.
+
+        Raises `ValueError` when none is kept: mappings that cannot grow (modes "r" and "c") need none.
+        """
+        if self.closed:
+            len(self)  # raises ClosedError
+        if self.backing is None or self.backing.fd < 0:
+            raise ValueError(
+                "the mapping keeps no descriptor: open the file with mode 'r+', or pass an open file "
+                "to MemoryMap"
+            )
+        return self.backing.fd
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<emmap.{type(self).__name__} closed=True>"
+        what = self.name or ("file" if self.mode == "r" else "memory")
+        return (
+            f"<emmap.{type(self).__name__} closed=False, {what!r}, mode={self.mode!r}, "
+            f"access={ACCESS_NAMES[self._access]}, length={len(self)}, pos={self.tell()}, "
+            f"offset={self.offset}>"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Pickles by reference: the receiver maps the same part of the same file."""
+        if self.closed:
+            len(self)  # raises ClosedError
+        if self.name is None:
+            raise TypeError("cannot pickle a mapping without a file name: there is nothing to refer to")
+        return _open_again, (type(self), self.name, self.mode, self.offset, len(self))
+
+    # Typed views
+
+    def struct(self, kind: type[AnyStructure], offset: int = 0) -> AnyStructure:
+        """A `ctypes.Structure` (or Union) laid over the bytes at `offset`, without a copy.
+
+        Its fields are the mapped bytes: a change is seen by all who share the mapping. ctypes knows no
+        read-only structure, so where the mapping may not be written the result is a copy. It keeps the
+        memory alive. Raises `ValueError` when it does not fit. Cost: about a microsecond.
+
+        >>> import ctypes, emmap
+        >>> class Header(ctypes.LittleEndianStructure):
+        ...     _fields_ = [("magic", ctypes.c_char * 4), ("version", ctypes.c_uint32)]
+        >>> with emmap.anonymous(100) as m:
+        ...     header = m.struct(Header, 8)
+        ...     header.magic, header.version = b"EMMP", 7
+        ...     m[8:16]
+        b'EMMP\\x07\\x00\\x00\\x00'
+        """
+        import ctypes
+
+        with memoryview(self) as view:
+            if not 0 <= offset <= len(view) - ctypes.sizeof(kind):
+                raise ValueError(
+                    f"{kind.__name__} has {ctypes.sizeof(kind)} bytes and does not fit at offset "
+                    f"{offset} of a mapping of {len(view)}"
+                )
+            if view.readonly:
+                return kind.from_buffer_copy(view, offset)
+        return kind.from_buffer(self, offset)
+
+    def array(
+        self, dtype: Any = "u1", shape: int | tuple[int, ...] | None = None, offset: int = 0
+    ) -> numpy.ndarray[Any, Any]:
+        """A NumPy array over the bytes from `offset` on, without a copy.
+
+        `shape` None gives one dimension, as long as fits. The array is read-only where the mapping may
+        not be written, and keeps the memory alive after `close`. Raises `ValueError` when it does not
+        fit, and `ImportError` without NumPy. Cost: about two microseconds.
+
+        >>> import emmap
+        >>> with emmap.anonymous(16) as m:
+        ...     numbers = m.array("<i4", (2, 2))
+        ...     numbers[1, 0] = 258
+        ...     m[8:12]
+        b'\\x02\\x01\\x00\\x00'
+        """
+        import numpy
+
+        kind = numpy.dtype(dtype)
+        if kind.hasobject:
+            raise ValueError("an array of Python objects cannot lie in a mapping: they are addresses")
+        length = len(self)
+        if not 0 <= offset <= length:
+            raise ValueError(f"offset {offset} leaves the mapping of {length} bytes")
+        if shape is None:
+            shape = (length - offset) // kind.itemsize if kind.itemsize else 0
+        dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
+        count = 1
+        for n in dimensions:
+            if n < 0:
+                raise ValueError(f"a shape has no negative dimensions: {dimensions}")
+            count *= n
+        if count * kind.itemsize > length - offset:
+            raise ValueError(
+                f"an array of {count * kind.itemsize} bytes does not fit at offset {offset} of a "
+                f"mapping of {length}"
+            )
+        if count == 0 or kind.itemsize == 0:
+            return numpy.empty(dimensions, kind)
+        # NumPy counts as a view only what it gets through a memoryview.
+        return numpy.frombuffer(memoryview(self), kind, count, offset).reshape(dimensions)
+
+
+_reservations: WeakSet[MemoryMap] = WeakSet()
+
+
+def _reserve(mapping: MemoryMap) -> None:
+    """Lets other mappings be placed inside this one, which is closed to access."""
+    mapping._reserve()
+    _reservations.add(mapping)
+
+
+def _open_again(
+    cls: type[MemoryMap], name: str, mode: str, offset: int, length: int
+) -> MemoryMap:
+    from emmap.mapping.opening import open_as
+
+    return open_as(cls, name, mode, offset=offset, length=length)
+
+
+def _name_of(fd: int) -> str | None:
+    """The path of an open file, where it still has one."""
+    try:
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        return name if os.path.samestat(os.stat(name), os.fstat(fd)) else None
+    except OSError:
+        return None
+
+
+def _page_size(fd: int, flags: int) -> int:
+    """The bytes in a page of the mapping to be: more than usual on hugetlbfs and with MAP_HUGETLB."""
+    if flags & constants.MAP_HUGETLB:
+        order = flags >> 26 & 63  # MAP_HUGE_SHIFT, MAP_HUGE_MASK
+        if order:
+            return 1 << order
+        with open("/proc/meminfo", "rb") as meminfo:
+            return next(int(line.split()[1]) << 10 for line in meminfo if line.startswith(b"Hugepagesize"))
+    return constants.PAGESIZE
+
+
+def _access_to_flags(access: int, flags: int, prot: int) -> tuple[int, int, int]:
+    """What `flags` and `prot` an access means, and the reverse."""
+    if access != ACCESS_DEFAULT and (flags != MAP_SHARED or prot != PROT_READ | PROT_WRITE):
+        raise ValueError("mmap can't specify both access, flags and prot.")
+    if access == ACCESS_READ:
+        return MAP_SHARED, PROT_READ, access
+    if access == ACCESS_WRITE:
+        return MAP_SHARED, PROT_READ | PROT_WRITE, access
+    if access == ACCESS_COPY:
+        return MAP_PRIVATE, PROT_READ | PROT_WRITE, access
+    if access != ACCESS_DEFAULT:
+        raise ValueError(f"mmap invalid access parameter: {access}")
+    check_flags(flags, prot)
+    if not prot & PROT_WRITE:
+        access = ACCESS_READ
+    elif not prot & PROT_READ:
+        access = ACCESS_WRITE
+    return flags, prot, access
+
+
+def check_flags(flags: int, prot: int) -> None:
+    """Refuses what makes no sense, or what no guard could make safe."""
+    if flags & MAP_TYPE not in (MAP_SHARED, MAP_PRIVATE):
+        raise ValueError("a mapping is either MAP_SHARED or MAP_PRIVATE: give exactly one of the two")
+    if flags & (constants.MAP_FIXED | constants.MAP_FIXED_NOREPLACE):
+        raise ValueError("a fixed address is given as address= to emmap.open or emmap.anonymous")
+    if flags & constants.MAP_GROWSDOWN:
+        raise ValueError("MAP_GROWSDOWN is for stacks: such a mapping changes its own bounds")
+    if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC):
+        raise ValueError(f"unknown protection {prot:#x}: combine PROT_READ, PROT_WRITE and PROT_EXEC")

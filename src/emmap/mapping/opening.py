@@ -1,0 +1,171 @@
+"""`emmap.open` and `emmap.anonymous`: how mappings come to be."""
+
+from __future__ import annotations
+
+import os
+
+from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
+from emmap.mapping.memorymap import MemoryMap, _name_of, _reserve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
+
+    from emmap.mapping.flags import Protection
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
+    File = str | bytes | os.PathLike[str] | os.PathLike[bytes] | int | HasFileno
+    AnyMap = TypeVar("AnyMap", bound=MemoryMap)
+
+# How each mode opens a file: the flags of open(2), of mmap(2), and the protection.
+MODES = {
+    "r": (os.O_RDONLY, MAP_SHARED, PROT_READ),
+    "r+": (os.O_RDWR, MAP_SHARED, PROT_READ | PROT_WRITE),
+    "a+": (os.O_RDWR | os.O_CREAT, MAP_SHARED, PROT_READ | PROT_WRITE),
+    "w+": (os.O_RDWR | os.O_CREAT, MAP_SHARED, PROT_READ | PROT_WRITE),
+    "x+": (os.O_RDWR | os.O_CREAT | os.O_EXCL, MAP_SHARED, PROT_READ | PROT_WRITE),
+    "c": (os.O_RDONLY, MAP_PRIVATE, PROT_READ | PROT_WRITE),
+}
+
+
+def open(
+    path: File,
+    mode: str = "r",
+    *,
+    offset: int = 0,
+    length: int | None = None,
+    size: int | None = None,
+    address: int | None = None,
+) -> MemoryMap:
+    """Maps a file.
+
+    `path` is a path, a descriptor, or an open file. The modes:
+
+    - ``"r"``: read. No descriptor is kept.
+    - ``"r+"``: read and write, shared: the file and everybody who maps it see each change at once.
+    - ``"a+"``: the same, and a missing file is created.
+    - ``"w+"``: the same, and the file is emptied (or created). Give its new `size`.
+    - ``"x+"``: the same, and the file must not exist yet.
+    - ``"c"``: copy-on-write: changes are private, and the file never sees them.
+
+    `offset` and `length` are bytes, any number of them; `length` None is to the end of the file. `size`
+    makes the file at least so many bytes long first, and takes the space on the disk now, so that a full
+    disk is an `OSError` (ENOSPC) here. `address` fixes where the pages lie (that of the page which holds
+    `offset`): it must be free, or lie in memory that `anonymous` has reserved.
+
+    Raises `OSError` as the built-in `open` does, also for what cannot be mapped, and `ValueError` for a
+    range that leaves the file. Cost: a few system calls, whatever the size of the file.
+
+    >>> import emmap, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "greeting")
+    >>> with emmap.open(path, "x+", size=5) as m:
+    ...     m[:] = b"hello"
+    >>> with emmap.open(path, offset=1, length=3) as m:
+    ...     m[:]
+    b'ell'
+    """
+    return open_as(
+        MemoryMap, path, mode, offset=offset, length=length, size=size, address=address
+    )
+
+
+def open_as(
+    cls: type[AnyMap],
+    path: File,
+    mode: str,
+    *,
+    offset: int = 0,
+    length: int | None = None,
+    size: int | None = None,
+    address: int | None = None,
+) -> AnyMap:
+    """`open`, for a subclass of `MemoryMap`."""
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
+    flags, sharing, prot = MODES[mode]
+    for what, number in (("offset", offset), ("length", length), ("size", size)):
+        if number is not None and number < 0:
+            raise ValueError(f"{what} is a number of bytes, not {number}")
+    if size is not None and mode in ("r", "c"):
+        raise ValueError(f"size= changes the file, which mode {mode!r} does not")
+    given = _descriptor_of(path)
+    if given is not None:
+        if mode == "x+":
+            raise ValueError("mode 'x+' creates a file: give its path, not an open file")
+        fd, name = given, _name_of(given)
+    else:
+        assert not isinstance(path, int) and not hasattr(path, "fileno")
+        name = os.path.abspath(os.fsdecode(path))
+        # O_NONBLOCK: opening a pipe for reading would wait for a writer, only to be refused.
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    try:
+        if mode == "w+":
+            os.ftruncate(fd, 0)
+        before = os.fstat(fd).st_size
+        if size is not None and size > before:
+            _grow(fd, before, size, name)
+        try:
+            return cls._over(
+                fd, name, offset, length, sharing, prot, keep=mode not in ("r", "c"), address=address
+            )
+        except BaseException:
+            if size is not None and size > before:
+                os.ftruncate(fd, before)
+            raise
+    except BaseException:
+        if mode == "x+" and name is not None:
+            os.unlink(name)
+        raise
+    finally:
+        if given is None:
+            os.close(fd)
+
+
+def anonymous(
+    size: int,
+    *,
+    shared: bool = False,
+    protection: Protection | None = None,
+    address: int | None = None,
+) -> MemoryMap:
+    """Maps `size` bytes of zeros that no file holds.
+
+    Memory is taken page by page when it is first written: a gigabyte of which one byte is touched costs
+    one page. With `shared=True` children made by fork share it. With `protection=Protection.NONE` the
+    addresses are only reserved: other mappings can be placed there by their `address=`, and it is given
+    back when they and this one are closed.
+
+    Raises `OSError` (ENOMEM) where there is no address space. Cost: one or two system calls.
+
+    >>> import emmap
+    >>> with emmap.anonymous(1 << 30) as m:
+    ...     m[1 << 29] = 7
+    ...     m[1 << 29], len(m)
+    (7, 1073741824)
+    """
+    if size < 0:
+        raise ValueError(f"size is a number of bytes, not {size}")
+    prot = PROT_READ | PROT_WRITE if protection is None else int(protection)
+    reserved = protection is not None and prot == 0
+    if reserved and shared:
+        raise ValueError("reserved addresses hold nothing that could be shared")
+    mapping = MemoryMap._anonymous(size, MAP_SHARED if shared else MAP_PRIVATE, prot, address)
+    if reserved:
+        _reserve(mapping)
+    return mapping
+
+
+def _descriptor_of(path: File) -> int | None:
+    if isinstance(path, int):
+        return path
+    if hasattr(path, "fileno"):
+        return path.fileno()
+    return None
+
+
+def _grow(fd: int, before: int, size: int, name: str | None) -> None:
+    from emmap.mapping.pages import grow_file
+
+    grow_file(fd, before, size, name)

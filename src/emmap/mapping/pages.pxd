@@ -1,0 +1,12 @@
+from emmap.mapping.cursor cimport MappedCursor
+
+
+cdef class MappedPages(MappedCursor):
+    cdef object file_name(self)
+    cdef bint is_private(self) noexcept
+    cdef int span_of(self, object offset, object length, size_t *start, size_t *stop) except -1
+    cdef int record(self, size_t first, size_t end, int prot) except -1
+    cdef int protect_again(self) except -1
+    cdef int set_pinned(self, object offset, object length, bint pinned) except -1
+    cdef int resize_file(self, Py_ssize_t length, object descriptor) except -1
+    cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1

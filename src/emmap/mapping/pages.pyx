@@ -1,0 +1,447 @@
+"""The pages of a mapping, and what the kernel does with them. Third of a MemoryMap's four layers.
+
+Ranges are (offset, length) in bytes and may begin and end anywhere. What the kernel can only do with
+whole pages is done with each page that the range touches; advice that destroys bytes leaves out those
+it only touches.
+"""
+
+import errno
+
+from emmap.errors import InUseError, PageLostError, ProtectionError
+from emmap.mapping import constants
+from emmap.mapping.cursor cimport MappedCursor
+from emmap.mapping.memory cimport check, emmap_guard_resize, emmap_pages
+
+
+cdef extern from "system.h" nogil:
+    int MAP_TYPE, MAP_PRIVATE, MS_SYNC, MS_ASYNC, MS_INVALIDATE
+    int PROT_READ, PROT_WRITE, PROT_EXEC
+    int emmap_pages_resize(emmap_pages *pages, size_t span, int may_move, int fd, long long offset,
+                           size_t backed)
+    int emmap_pages_repair(emmap_pages *pages, int fd, long long offset, size_t backed)
+    int emmap_pages_protect(emmap_pages *pages, size_t start, size_t stop, int prot)
+    int emmap_pages_flush(emmap_pages *pages, size_t start, size_t stop, int flags, int fd,
+                          long long offset)
+    int emmap_pages_advise(emmap_pages *pages, size_t start, size_t stop, int advice)
+    int emmap_pages_populate(emmap_pages *pages, size_t start, size_t stop, int write)
+    int emmap_pages_pin(emmap_pages *pages, size_t start, size_t stop, int pinned)
+    int emmap_pages_evict(emmap_pages *pages, size_t start, size_t stop, int fd, long long offset)
+    int emmap_file_grow(int fd, long long start, long long stop)
+
+# Others are refused: some make pages that answer with a signal which is not ours to catch.
+KNOWN_ADVICE = frozenset(
+    value for name, value in vars(constants).items() if name.startswith("MADV_"))
+
+
+cdef class MappedPages(MappedCursor):
+    """Mapped memory whose pages can be protected, flushed, advised, loaded, dropped and resized."""
+
+    cdef object file_name(self):
+        return self.backing.name if self.backing is not None else None
+
+    cdef bint is_private(self) noexcept:
+        return self.pages.flags & MAP_TYPE == MAP_PRIVATE
+
+    cdef int span_of(self, object offset, object length, size_t *start, size_t *stop) except -1:
+        """The range in bytes from the first page's start. Raises where nothing may be called."""
+        cdef Py_ssize_t first = 0, end = 0
+        self.range_of(offset, length, &first, &end)
+        self.raise_if_lost(0, 0)
+        start[0] = first + self.head
+        stop[0] = end + self.head
+        return end > first
+
+    # Protection
+
+    def protect(self, protection, offset=0, length=None):
+        """Sets what may be done with every page that the range touches (mprotect(2)).
+
+        `protection` is a `Protection`. From then on a write (or a read) that is not allowed raises
+        `ProtectionError`, never a signal. Raises `InUseError` when that would pull a right from under
+        an exported view, and `PermissionError` when the file was not opened for writing; nothing is
+        changed then. Only this process is concerned. Cost: one system call.
+
+        >>> import emmap
+        >>> with emmap.anonymous(1) as m:
+        ...     m.protect(emmap.Protection.READ)
+        ...     m[0] = 1
+        Traceback (most recent call last):
+        emmap.errors.ProtectionError: mmap can't modify a readonly memory map: the byte at file ...
+        """
+        cdef size_t start = 0, stop = 0
+        cdef int prot = protection
+        if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC):
+            raise ValueError(f"unknown protection {protection!r}: combine the values of Protection")
+        if not self.span_of(offset, length, &start, &stop):
+            return
+        if self.placed is not None and self.exports:
+            raise InUseError("the reserved range holds other mappings, and stays closed to access")
+        if self.writers and not prot & PROT_WRITE:
+            raise InUseError("a writable view of the mapping is held: release it before the right to "
+                             "write is taken away")
+        if self.exports and not prot & (PROT_READ | PROT_WRITE):
+            raise InUseError("a view of the mapping is held: release it before the right to read is "
+                             "taken away")
+        check(emmap_pages_protect(&self.pages, start, stop, prot), "protect the pages",
+              self.file_name())
+        self.record(start // self.pages.page, (stop - 1) // self.pages.page + 1, prot)
+
+    cdef int record(self, size_t first, size_t end, int prot) except -1:
+        """Notes that the pages [first, end) are protected by `prot`."""
+        cdef list before = self.protections or [
+            (0, self.pages.span // self.pages.page, self.protection)]
+        cdef list after = []
+        cut = [(a, min(b, first), p) for a, b, p in before if a < first]
+        cut.append((first, end, prot))
+        cut += [(max(a, end), b, p) for a, b, p in before if b > end]
+        for a, b, p in cut:
+            if after and after[-1][2] == p:
+                after[-1] = (after[-1][0], b, p)
+            else:
+                after.append((a, b, p))
+        if len(after) == 1:
+            self.protection = after[0][2]
+        self.protections = after if len(after) > 1 else None
+        return self.update_rights()
+
+    cdef int protect_again(self) except -1:
+        """Gives fresh pages the protection that is noted for them."""
+        cdef size_t page = self.pages.page
+        for first, end, prot in self.protections or ((0, self.pages.span // page, self.protection),):
+            if prot != self.pages.prot:
+                check(emmap_pages_protect(&self.pages, first * page, end * page, prot),
+                      "protect the pages", self.file_name())
+        return 0
+
+    # To and from the disk
+
+    def flush(self, offset=0, length=None, /, *, flags=None, wait=True, invalidate=False):
+        """Writes the changes of a range to the disk (msync(2)). The default is the whole mapping.
+
+        Returns when they are there, so that they survive a power loss; with `wait=False`, as soon as
+        the writing has begun. `invalidate=True` also asks that other mappings of the file see them,
+        which on Linux they do anyway. `flags` takes MS_SYNC, MS_ASYNC and MS_INVALIDATE instead.
+        Private changes are never written. Raises `PageLostError` when a page is lost, until `repair`;
+        `OSError` when the disk fails, and then nothing may be assumed of what was not flushed before.
+        Cost: the dirty pages, without the GIL.
+
+        >>> import emmap, tempfile
+        >>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=100) as m:
+        ...     m[10:15] = b"kept."
+        ...     m.flush(10, 5)
+        """
+        cdef size_t start = 0, stop = 0
+        cdef int rc, how, fd
+        if flags is None:
+            how = (MS_SYNC if wait else MS_ASYNC) | (MS_INVALIDATE if invalidate else 0)
+        else:
+            how = flags
+            if how & MS_SYNC and how & MS_ASYNC:
+                raise ValueError("MS_SYNC and MS_ASYNC exclude each other: wait, or do not")
+        if not self.span_of(offset, length, &start, &stop):
+            return
+        if self.lost:
+            self.raise_if_lost(0, self.length)
+        fd = self.backing.fd if self.backing is not None else -1
+        self.hold()
+        try:
+            with nogil:  # SAFETY: held, so the pages stay mapped.
+                rc = emmap_pages_flush(&self.pages, start, stop, how, fd, self.file_offset - self.head)
+            if self.lost:
+                self.raise_if_lost(0, self.length)
+        finally:
+            self.let_go()
+        check(rc, "flush (MS_INVALIDATE needs pages that are not pinned)" if rc == -errno.EBUSY
+              else "flush", self.file_name())
+
+    def advise(self, advice, offset=0, length=None):
+        """Tells the kernel how a range will be used (madvise(2)).
+
+        `advice` is an `Advice`. Advice that destroys bytes (REMOVE, FREE, DONTNEED of private memory)
+        spares a page that the range only touches. A child made after DONTFORK sees the mapping as lost.
+        Raises `OSError` where the kernel refuses. Cost: one system call, without the GIL.
+
+        >>> import emmap
+        >>> with emmap.anonymous(1 << 22) as m:
+        ...     m.advise(emmap.Advice.NOHUGEPAGE)
+        """
+        cdef size_t start = 0, stop = 0
+        cdef int rc, how = advice
+        if how not in KNOWN_ADVICE:
+            raise ValueError(f"unknown advice {advice!r}: use one of Advice")
+        if not self.span_of(offset, length, &start, &stop):
+            return
+        self.hold()
+        try:
+            with nogil:  # SAFETY: held, so the pages stay mapped.
+                rc = emmap_pages_advise(&self.pages, start, stop, how)
+        finally:
+            self.let_go()
+        check(rc, f"advise {advice!r}", self.file_name())
+
+    def madvise(self, option, start=0, length=None, /):
+        """`advise` under the name and with the arguments of the standard mmap: a `length` that goes
+        past the end is cut.
+
+        >>> import emmap
+        >>> with emmap.anonymous(10) as m:
+        ...     m.madvise(emmap.MADV_NORMAL, 0, 1000)
+        """
+        self.require(0, 0, 0)
+        if not 0 <= start < self.length:
+            raise ValueError(f"madvise start out of bounds: {start} in a mapping of {self.length}")
+        if length is not None and length < 0:
+            raise ValueError(f"madvise length invalid: {length}")
+        self.advise(option, start,
+                    None if length is None else min(length, self.length - start))
+
+    def populate(self, offset=0, length=None, *, write=False):
+        """Loads a range into memory now, so that no later access waits for the disk.
+
+        With `write=True` the pages are also made ready to be written, without a change. Raises
+        `PageLostError` when a page cannot be had. Cost: the pages that are not resident, without the
+        GIL (MADV_POPULATE_READ; a touch of each page before Linux 5.14).
+
+        >>> import emmap
+        >>> with emmap.anonymous(10000) as m:
+        ...     m.populate(5000)
+        """
+        cdef size_t start = 0, stop = 0
+        cdef bint writing = write
+        cdef int rc
+        if not self.span_of(offset, length, &start, &stop):
+            return
+        self.require(start - self.head, stop - self.head, PROT_WRITE if writing else PROT_READ)
+        self.hold()
+        try:
+            with nogil:  # SAFETY: held; the guard answers a lost page.
+                rc = emmap_pages_populate(&self.pages, start, stop, writing)
+            self.raise_if_lost(start - self.head, stop - self.head)
+        finally:
+            self.let_go()
+        check(rc, "populate", self.file_name())
+
+    def pin(self, offset=0, length=None):
+        """Loads a range and keeps it in memory until `unpin`, `close` or the process's end (mlock(2)).
+
+        Raises `OSError` (ENOMEM or EPERM) past what `ulimit -l` allows. Cost: the pages that are not
+        resident, without the GIL.
+
+        >>> import emmap
+        >>> with emmap.anonymous(100) as m:
+        ...     m.pin()
+        ...     m.unpin()
+        """
+        self.set_pinned(offset, length, True)
+
+    def unpin(self, offset=0, length=None):
+        """Lets the kernel drop the pages of a range again (munlock(2)). Cost: one system call."""
+        self.set_pinned(offset, length, False)
+
+    cdef int set_pinned(self, object offset, object length, bint pinned) except -1:
+        cdef size_t start = 0, stop = 0
+        cdef int rc
+        if not self.span_of(offset, length, &start, &stop):
+            return 0
+        self.hold()
+        try:
+            with nogil:  # SAFETY: held, so the pages stay mapped.
+                rc = emmap_pages_pin(&self.pages, start, stop, pinned)
+        finally:
+            self.let_go()
+        check(rc, "pin the pages (ulimit -l tells how much may be pinned)" if pinned else "unpin",
+              self.file_name())
+        return 0
+
+    def evict(self, offset=0, length=None):
+        """Drops a range from memory. The bytes stay: shared changes are written to the file first, and
+        private ones are kept (or swapped out). What other processes have mapped stays resident.
+
+        Cost: the dirty pages, without the GIL.
+
+        >>> import emmap
+        >>> with emmap.open(emmap.__file__) as m:
+        ...     m.evict()
+        """
+        cdef size_t start = 0, stop = 0
+        cdef int rc, fd = -1
+        if not self.span_of(offset, length, &start, &stop):
+            return
+        if self.lost:
+            self.raise_if_lost(0, self.length)
+        descriptor = self.backing.try_descriptor() if self.backing is not None else None
+        self.hold()
+        try:
+            fd = descriptor.fd if descriptor is not None else -1
+            with nogil:  # SAFETY: held, so the pages stay mapped.
+                rc = emmap_pages_evict(&self.pages, start, stop, fd, self.file_offset - self.head)
+        finally:
+            self.let_go()
+            if descriptor is not None:
+                descriptor.close()
+        check(rc, "evict", self.file_name())
+
+    # Size
+
+    def size(self):
+        """The size of the file in bytes, which may differ from the mapping's length; of anonymous
+        memory, the length. Cost: one system call.
+
+        >>> import emmap
+        >>> with emmap.anonymous(10) as m:
+        ...     m.size()
+        10
+        """
+        self.require(0, 0, 0)
+        if self.backing is None:
+            return self.length
+        with self.backing.descriptor() as descriptor:
+            return descriptor.size()
+
+    def resize(self, newsize, /):
+        """Makes the mapping `newsize` bytes long, and a shared mapping's file end where it ends.
+
+        Growing takes space on the disk for every new byte: a full disk raises `OSError` (ENOSPC) here,
+        and everything is as it was. A private mapping never changes its file: it grows over what the
+        file has, and then with zeros. With exported views it grows in place or raises `InUseError`;
+        it does not shrink. Raises `ProtectionError` for a shared mapping that is open for reading.
+        Cost: the new bytes on the disk, and one system call where nothing has to move.
+
+        >>> import emmap
+        >>> with emmap.anonymous(10) as m:
+        ...     m.resize(20000)
+        ...     len(m)
+        20000
+        """
+        cdef Py_ssize_t length = newsize
+        self.require(0, 0, 0)
+        if length < 0:
+            raise ValueError(f"new size out of range: {newsize} bytes")
+        if not self.is_private() and not self.pages.prot & PROT_WRITE:
+            raise ProtectionError("mmap can't resize a readonly memory map: open it with mode 'r+'")
+        if self.reservation is not None or self.placed is not None:
+            raise InUseError("a range of reserved addresses has a fixed size")
+        if self.lost:
+            self.raise_if_lost(0, self.length)
+            raise PageLostError("pages are lost: repair() the mapping before it is resized",
+                                self.file_name())
+        if length < self.length and self.exports:
+            raise InUseError(f"mmap can't resize with extant pointers exported: a view of the mapping "
+                             f"is held, so it cannot shrink from {self.length} to {length} bytes")
+        if self.backing is None and not self.is_private():
+            raise OSError(errno.ENOTSUP, "shared anonymous memory without a descriptor has a fixed "
+                          "size; use emmap.anonymous(size, shared=True)")
+        if self.backing is None:
+            self.set_length(length, -1, 0)
+        else:
+            with self.backing.descriptor(write=not self.is_private()) as descriptor:
+                if self.is_private():
+                    self.set_length(length, descriptor.fd, descriptor.size())
+                else:
+                    self.resize_file(length, descriptor)
+
+    cdef int resize_file(self, Py_ssize_t length, object descriptor) except -1:
+        cdef long long before = descriptor.size(), after = self.file_offset + length
+        if after > before:
+            grow_file(descriptor.fd, before, after, self.file_name())
+        elif after < before:
+            descriptor.truncate(after)
+        try:
+            self.set_length(length, descriptor.fd, after)
+        except BaseException:
+            if after > before:
+                descriptor.truncate(before)
+            raise
+        return 0
+
+    cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1:
+        """Makes the pages fit `length` bytes, of which the file has those before `file_size`."""
+        cdef size_t page = self.pages.page
+        cdef size_t span = (self.head + length + page - 1) // page * page if length else 0
+        cdef size_t old_base = <size_t>self.pages.base, old_span = self.pages.span
+        cdef long long first = self.file_offset - self.head
+        cdef size_t backed = max(file_size - first, 0) + page - 1
+        cdef int rc
+        backed -= backed % page
+        if old_span == 0 or span == 0:
+            self.unmap()
+            self.data = NULL
+            self._map(self.backing, fd, self.file_offset, length, self.protection, self.pages.flags, page)
+            return 0
+        if span < old_span and self.was_exported:
+            emmap_guard_resize(self.pages.guard, span)
+            self.bury(old_base + span, old_span - span, replace=True)
+            self.pages.span = span
+        else:
+            rc = emmap_pages_resize(&self.pages, span, self.exports == 0 and not self.fixed, fd, first,
+                                    backed)
+            if rc == -errno.EEXIST:
+                raise InUseError(f"mmap can't resize with extant pointers exported: the mapping cannot "
+                                 f"grow to {length} bytes where it is, and views or a fixed address "
+                                 f"keep it there")
+            check(rc, f"resize the mapping to {length} bytes", self.file_name())
+        if <size_t>self.pages.base != old_base and self.was_exported:
+            self.bury(old_base, old_span, replace=False)
+        self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
+        self.length = length
+        if self.protections is not None:
+            kept = [(a, min(b, span // page), p) for a, b, p in self.protections if a < span // page]
+            kept[-1] = (kept[-1][0], span // page, kept[-1][2])
+            self.protections = kept
+        self.protect_again()
+        return self.update_rights()
+
+    # Lost pages
+
+    def repair(self):
+        """Maps the lost pages again, once the file has grown back; does nothing when none is lost.
+
+        What was written to lost pages meanwhile is gone. Raises `PageLostError` when the file is still
+        too short, and `OSError` when it cannot be opened again or is another one now.
+        Cost: one system call for each lost run.
+
+        >>> import emmap, os, tempfile
+        >>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=5000) as m:
+        ...     os.truncate(f.name, 0)
+        ...     try:
+        ...         m[0]
+        ...     except emmap.PageLostError as error:
+        ...         print(error.offset)
+        ...     os.truncate(f.name, 5000)
+        ...     m.repair()
+        ...     m[0]
+        0
+        0
+        """
+        cdef size_t page = self.pages.page, backed
+        cdef int rc
+        self.require(0, 0, 0)
+        if not self.lost:
+            return
+        if self.backing is None:
+            raise PageLostError("anonymous memory that a child was not given cannot be repaired")
+        with self.backing.descriptor(write=not self.is_private() and
+                                     self.pages.prot & PROT_WRITE != 0) as descriptor:
+            if not self.is_private() and descriptor.size() < self.file_offset + self.length:
+                raise PageLostError(
+                    f"pages are still lost: the file has {descriptor.size()} bytes, and the mapping "
+                    f"ends at {self.file_offset + self.length}", self.file_name(), descriptor.size())
+            backed = max(descriptor.size() - self.file_offset + self.head, 0) + page - 1
+            rc = emmap_pages_repair(&self.pages, descriptor.fd, self.file_offset - self.head,
+                                    backed - backed % page)
+            if rc == -errno.ENXIO:
+                raise PageLostError(f"pages are still lost: the file has {descriptor.size()} bytes",
+                                    self.file_name(), descriptor.size())
+            check(rc, "map the lost pages again", self.file_name())
+        self.protect_again()
+
+
+def grow_file(int fd, long long before, long long after, name):
+    """Makes the file `fd` `after` bytes long, from `before`, with space on the disk for every byte.
+
+    Raises `OSError` (ENOSPC) on a full disk, and the file is as it was.
+    """
+    cdef int rc
+    with nogil:
+        rc = emmap_file_grow(fd, before, after)
+    check(rc, f"grow the file from {before} to {after} bytes", name)
