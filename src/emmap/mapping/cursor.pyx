@@ -198,7 +198,8 @@ cdef class MappedCursor(MappedMemory):
         ...     m[:]
         b'ababc.'
         """
-        cdef Py_ssize_t to = dest, start = src, n = count
+        cdef Py_ssize_t to = dest, start = src, n = count, at
+        cdef unsigned char touched
         self.require(0, 0, 0)
         if not self.protection & PROT_WRITE:
             self.require(0, self.length, PROT_WRITE)
@@ -206,8 +207,22 @@ cdef class MappedCursor(MappedMemory):
             raise ValueError(f"source, destination, or count out of range: {n} bytes from {start} to "
                              f"{to} in a mapping of {self.length}")
         self.require(start, start + n, PROT_READ)
-        self.copy_in(to, self.data + start, n)
-        self.raise_if_lost(start, start + n)
+        if n == 0:
+            return
+        self.prepare_write(to, to + n)
+        self.hold()
+        try:
+            with nogil:  # SAFETY: both ranges inside, and held.
+                # A lost page of the source shall be found before its zeros are copied.
+                at = start
+                while at < start + n:
+                    touched = (<volatile unsigned char *>self.data)[at]
+                    at += self.pages.page
+                touched = (<volatile unsigned char *>self.data)[start + n - 1]
+            self.raise_if_lost(start, start + n)
+            self.copy_in(to, self.data + start, n)
+        finally:
+            self.let_go()
 
     # Search
 

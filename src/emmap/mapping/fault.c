@@ -30,7 +30,7 @@ static _Atomic(struct sigaction *) previous;
 #else
 #define IN_HANDLER
 #endif
-static _Thread_local int passing IN_HANDLER; /* inside the previous handler */
+static _Thread_local int passing IN_HANDLER; /* inside the previous handler: SI_TKILL, or 1 */
 static _Thread_local int excused IN_HANDLER; /* one SIGBUS raised by another handler was let go */
 
 int emmap_probe(const void *address)
@@ -48,12 +48,15 @@ int emmap_probe(const void *address)
 /* Is everything from `page` to the end gone, as after a truncation? Pages at doubling distances and
  * the last one answer for all: where they are gone but some page between is not, that page is lost
  * with them, which is told like any other loss. No descriptor is needed to ask for the file's size. */
-static int tail_is_gone(const struct emmap_guard *guard, uintptr_t page, uintptr_t end)
+static int tail_is_gone(struct emmap_guard *guard, uintptr_t page, uintptr_t end)
 {
-    for (size_t away = guard->page; away < end - page; away *= 2)
+    uintptr_t tail = atomic_load(&guard->lost.tail);
+    if (tail < end)
+        end = tail; /* what follows has zeros already */
+    for (size_t away = guard->page; page + away < end; away *= 2)
         if (emmap_probe((const void *)(page + away)) == 0)
             return 0;
-    return end - page == guard->page || emmap_probe((const void *)(end - guard->page)) != 0;
+    return page + guard->page >= end || emmap_probe((const void *)(end - guard->page)) != 0;
 }
 
 static int put_zeros(const struct emmap_guard *guard, uintptr_t from, uintptr_t to)
@@ -118,32 +121,38 @@ static void die_by_default(const siginfo_t *info)
         raise(SIGBUS);
 }
 
+/* faulthandler, when it was enabled after us, answers a fault by putting us back and raising SIGBUS
+ * anew, which hides the address. One such signal is let go: the access faults again, and then for us. */
+static int may_be_excused(const siginfo_t *info)
+{
+    if (info->si_code != SI_TKILL || info->si_pid != getpid() || excused)
+        return 0;
+    excused = 1;
+    return 1;
+}
+
 /* A SIGBUS that is not ours does what it did before emmap came. */
 static void pass_on(int signal_number, siginfo_t *info, void *context)
 {
     const struct sigaction *before = atomic_load(&previous);
-    int ours_again = passing;
-    int raised_here = info->si_code == SI_TKILL && info->si_pid == getpid();
+    int plain = !(before->sa_flags & SA_SIGINFO);
 
-    if (ours_again) { /* the previous handler put us back and raised: the chain is a ring */
-        die_by_default(info);
-    } else if (!(before->sa_flags & SA_SIGINFO) && before->sa_handler == SIG_IGN &&
-               info->si_code <= 0) {
+    if (passing) {
+        /* The previous handler has us for its previous one, and raised. What began with a signal raised
+         * here may be such an answer to a fault; anything else has gone once round, and ends. */
+        if (passing != SI_TKILL || !may_be_excused(info))
+            die_by_default(info);
+    } else if (plain && before->sa_handler == SIG_IGN && info->si_code <= 0) {
         return;
-    } else if (!(before->sa_flags & SA_SIGINFO) &&
-               (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) {
-        /* faulthandler, when it was enabled after us, answers a fault by putting us back and raising
-         * SIGBUS anew, which hides the address. Let one such go: the access faults again, for us. */
-        if (raised_here && !excused)
-            excused = 1;
-        else
+    } else if (plain && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) {
+        if (!may_be_excused(info))
             die_by_default(info);
     } else {
-        passing = 1;
-        if (before->sa_flags & SA_SIGINFO)
-            before->sa_sigaction(signal_number, info, context);
-        else
+        passing = info->si_code == SI_TKILL ? SI_TKILL : 1;
+        if (plain)
             before->sa_handler(signal_number);
+        else
+            before->sa_sigaction(signal_number, info, context);
         passing = 0;
     }
 }

@@ -361,7 +361,7 @@ cdef class MappedMemory:
             return self.copy_out(start, max(stop - start, 0))
         if PyIndex_Check(item):
             i = self.index_of(item)
-            return self[i] if self.readable else self.copy_out(i, 1)[0]
+            return self.copy_out(i, 1)[0]
         if not PySlice_Check(item):
             raise TypeError(f"mmap indices must be integers or slices, not {type(item).__name__}")
         PySlice_Unpack(item, &start, &stop, &step)

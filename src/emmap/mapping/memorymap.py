@@ -112,17 +112,7 @@ class MemoryMap(MappedPages):
     ) -> Self:
         """Maps a part of the open file `fd`, which stays the caller's."""
         size = file_size(fd, name)
-        if size is None and length is None:
-            raise ValueError(f"{name or fd} has no end: say how many bytes of it to map")
-        if size is not None and offset > size:
-            raise ValueError(
-                f"mmap offset is greater than file size: offset {offset} in {size} bytes of {name}"
-            )
-        if size is not None and length is not None and length > size - offset:
-            raise ValueError(
-                f"mmap length is greater than file size: {length} bytes from offset {offset}, "
-                f"where the file has {size - offset}: {name}"
-            )
+        check_range(size, offset, length, name)
         if length is None:
             assert size is not None
             length = size - offset
@@ -355,6 +345,21 @@ def _access_to_flags(access: int, flags: int, prot: int) -> tuple[int, int, int]
     elif not prot & PROT_READ:
         access = ACCESS_WRITE
     return flags, prot, access
+
+
+def check_range(size: int | None, offset: int, length: int | None, name: str | None) -> None:
+    """Refuses a range that leaves a file of `size` bytes (None: it has no end)."""
+    if size is None and length is None:
+        raise ValueError(f"{name} has no end: say how many bytes of it to map")
+    if size is not None and offset > size:
+        raise ValueError(
+            f"mmap offset is greater than file size: offset {offset} in {size} bytes of {name}"
+        )
+    if size is not None and length is not None and length > size - offset:
+        raise ValueError(
+            f"mmap length is greater than file size: {length} bytes from offset {offset}, where the "
+            f"file has {size - offset}: {name}"
+        )
 
 
 def check_flags(flags: int, prot: int) -> None:

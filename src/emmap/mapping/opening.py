@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from emmap.mapping.backing import file_size
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
-from emmap.mapping.memorymap import MemoryMap, _name_of, _reserve
+from emmap.mapping.memorymap import MemoryMap, _name_of, _reserve, check_range
+from emmap.mapping.pages import grow_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def open_as(
     if size is not None and mode in ("r", "c"):
         raise ValueError(f"size= changes the file, which mode {mode!r} does not")
     given = _descriptor_of(path)
+    created = False
     if given is not None:
         if mode == "x+":
             raise ValueError("mode 'x+' creates a file: give its path, not an open file")
@@ -98,29 +101,44 @@ def open_as(
     else:
         assert not isinstance(path, int) and not hasattr(path, "fileno")
         name = os.path.abspath(os.fsdecode(path))
-        # O_NONBLOCK: opening a pipe for reading would wait for a writer, only to be refused.
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        fd, created = _open_file(path, flags)
     try:
+        before = file_size(fd, name)
+        after = max(0 if mode == "w+" else before or 0, size or 0)
+        check_range(before if before is None else after, offset, length, name)
         if mode == "w+":
             os.ftruncate(fd, 0)
-        before = os.fstat(fd).st_size
-        if size is not None and size > before:
-            _grow(fd, before, size, name)
+            before = 0
+        if before is not None and after > before:
+            grow_file(fd, before, after, name)
         try:
             return cls._over(
                 fd, name, offset, length, sharing, prot, keep=mode not in ("r", "c"), address=address
             )
         except BaseException:
-            if size is not None and size > before:
+            if before is not None and after > before:
                 os.ftruncate(fd, before)
             raise
     except BaseException:
-        if mode == "x+" and name is not None:
+        if created and name is not None:
             os.unlink(name)
         raise
     finally:
         if given is None:
             os.close(fd)
+
+
+def _open_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], flags: int) -> tuple[int, bool]:
+    """A descriptor, and whether the file was created."""
+    # O_NONBLOCK: opening a pipe for reading would wait for a writer, only to be refused.
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK
+    if flags & os.O_CREAT:
+        try:
+            return os.open(path, flags | os.O_EXCL, 0o666), True
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+    return os.open(path, flags, 0o666), False
 
 
 def anonymous(
@@ -163,9 +181,3 @@ def _descriptor_of(path: File) -> int | None:
     if hasattr(path, "fileno"):
         return path.fileno()
     return None
-
-
-def _grow(fd: int, before: int, size: int, name: str | None) -> None:
-    from emmap.mapping.pages import grow_file
-
-    grow_file(fd, before, size, name)

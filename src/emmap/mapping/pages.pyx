@@ -328,7 +328,7 @@ cdef class MappedPages(MappedCursor):
         if length < self.length and self.exports:
             raise InUseError(f"mmap can't resize with extant pointers exported: a view of the mapping "
                              f"is held, so it cannot shrink from {self.length} to {length} bytes")
-        if self.backing is None and not self.is_private():
+        if self.backing is None and not self.is_private() and length > self.length:
             raise OSError(errno.ENOTSUP, "shared anonymous memory without a descriptor has a fixed "
                           "size; use emmap.anonymous(size, shared=True)")
         if self.backing is None:
