@@ -255,7 +255,7 @@ def test_descriptor_of_the_wrong_kind(path: Path) -> None:
 
 
 def test_device_without_an_end() -> None:
-    with pytest.raises(ValueError, match="how many bytes"):
+    with pytest.raises(OSError, match="how many bytes"):
         emmap.open("/dev/zero")
     with emmap.open("/dev/zero", "c", length=10000) as m:
         m[9999] = 1
@@ -404,7 +404,7 @@ def test_reserved_addresses_that_are_viewed() -> None:
 
 
 def test_flags_without_sense() -> None:
-    for flags in (emmap.MAP_SHARED | emmap.MAP_PRIVATE, 0, emmap.MAP_PRIVATE | emmap.MAP_GROWSDOWN):
+    for flags in (emmap.MAP_SHARED | emmap.MAP_PRIVATE, emmap.MAP_PRIVATE | emmap.MAP_GROWSDOWN):
         with pytest.raises(ValueError, match="MAP_"):
             emmap.MemoryMap(-1, PAGE, flags=flags)
     with pytest.raises(ValueError, match="protection"):

@@ -66,10 +66,12 @@ class Backing:
     somebody else has closed.
     """
 
-    def __init__(self, fd: int, name: str | None, *, keep: bool) -> None:
-        """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open."""
+    def __init__(self, fd: int, name: str | None, *, keep: bool, reopen: bool = True) -> None:
+        """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open;
+        without it and without `reopen`, there is no descriptor ever."""
         status = os.fstat(fd)
         self.name = name
+        self._reopen = reopen and name is not None
         self._identity = (status.st_dev, status.st_ino, status.st_rdev)
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
 
@@ -98,13 +100,23 @@ class Backing:
                     errno.EBADF, f"descriptor {self.fd} was closed behind the mapping", self.name
                 )
             return Descriptor(self.fd, self.name, borrowed=True)
-        if self.name is None:
-            raise ValueError("the mapping keeps no descriptor, and its file has no name")
+        if not self._reopen or self.name is None:
+            raise ValueError(
+                "the mapping keeps no descriptor (trackfd=False, or a file without a name), so its "
+                "file cannot be reached"
+            )
         fd = os.open(self.name, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
         if not self._is(fd):
             os.close(fd)
             raise OSError(errno.ESTALE, "another file has taken the mapped file's name", self.name)
         return Descriptor(fd, self.name, borrowed=False)
+
+    def size(self) -> int:
+        """The size of the file in bytes. Raises `OSError` when it cannot be reached."""
+        if self.fd < 0 and not self._reopen:
+            raise OSError(errno.EBADF, "the mapping keeps no descriptor of its file", self.name)
+        with self.descriptor() as descriptor:
+            return descriptor.size()
 
     def try_descriptor(self) -> Descriptor | None:
         """A descriptor, or None where there is none to be had."""

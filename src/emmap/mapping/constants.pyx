@@ -20,6 +20,7 @@ cdef extern from "system.h":
         MAP_SHARED_VALIDATE
         MAP_TYPE
         MAP_GROWSDOWN
+        MAP_32BIT
         PROT_NONE
         PROT_READ
         PROT_WRITE

@@ -1,16 +1,12 @@
 """A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four layers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp
 
 import sys
 
 from emmap.mapping.memory cimport LARGE, MappedMemory, emmap_lost_any
 
-
-cdef extern from "Python.h":
-    Py_ssize_t PyNumber_AsSsize_t(object item, PyObject *error) except? -1
 
 cdef extern from "sys/mman.h":
     int PROT_READ, PROT_WRITE
@@ -57,8 +53,7 @@ cdef class MappedCursor(MappedMemory):
         ...     m.tell()
         3
         """
-        cdef Py_ssize_t distance = pos, start
-        cdef int origin = whence
+        cdef Py_ssize_t distance = pos, origin = whence, start
         self.require(0, 0, 0)
         if origin == 0:
             start = 0
@@ -155,10 +150,8 @@ cdef class MappedCursor(MappedMemory):
         cdef Py_buffer source
         PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
         try:
-            self.require(0, 0, 0)
-            if not self.protection & PROT_WRITE:
-                self.require(0, self.length, PROT_WRITE)
-            if source.len > self.rest():
+            self.require_writable()
+            if self.position > self.length or source.len > self.rest():
                 raise ValueError(f"data out of range: {source.len} bytes at position "
                                  f"{self.position} of {self.length}")
             self.copy_in(self.position, <const unsigned char *>source.buf, source.len)
@@ -176,10 +169,11 @@ cdef class MappedCursor(MappedMemory):
         ...     m[:]
         b'A'
         """
-        cdef unsigned char value = byte
-        self.require(0, 0, 0)
-        if not self.protection & PROT_WRITE:
-            self.require(0, self.length, PROT_WRITE)
+        cdef Py_ssize_t number = byte
+        cdef unsigned char value = <unsigned char>number
+        if number != value:
+            raise OverflowError(f"a byte is an int from 0 to 255, not {number}")
+        self.require_writable()
         if self.position >= self.length:
             raise ValueError(f"write byte out of range: the position is at the end, {self.position}")
         self.copy_in(self.position, &value, 1)
@@ -200,9 +194,7 @@ cdef class MappedCursor(MappedMemory):
         """
         cdef Py_ssize_t to = dest, start = src, n = count, at
         cdef unsigned char touched
-        self.require(0, 0, 0)
-        if not self.protection & PROT_WRITE:
-            self.require(0, self.length, PROT_WRITE)
+        self.require_writable()
         if min(to, start, n) < 0 or self.length - to < n or self.length - start < n:
             raise ValueError(f"source, destination, or count out of range: {n} bytes from {start} to "
                              f"{to} in a mapping of {self.length}")
@@ -231,8 +223,8 @@ cdef class MappedCursor(MappedMemory):
         cdef Py_ssize_t low, high, found = -1
         PyObject_GetBuffer(sub, &needle, PyBUF_SIMPLE)
         try:
-            low = min(self.position, self.length) if start is None else self.clamp(start)
-            high = self.length if end is None else self.clamp(end)
+            low = min(self.position, self.length) if start is ... else self.clamp(start)
+            high = self.length if end is ... else self.clamp(end)
             self.require(low, high, PROT_READ)
             if low > high or high - low < needle.len:
                 return -1
@@ -253,7 +245,7 @@ cdef class MappedCursor(MappedMemory):
 
     cdef Py_ssize_t clamp(self, object offset) except -1:
         """An offset as slices take it: negative ones count from the end, far ones mean the end."""
-        cdef Py_ssize_t at = PyNumber_AsSsize_t(offset, NULL)
+        cdef Py_ssize_t at = offset
         if at < 0:
             at = max(at + self.length, 0)
         return min(at, self.length)
@@ -271,7 +263,7 @@ cdef class MappedCursor(MappedMemory):
                 found = find_in(place, n, sub, needle.len, backwards)
         return found
 
-    def rfind(self, sub, start=None, end=None, /):
+    def rfind(self, sub, start=..., end=..., /):
         """The last offset at which `sub` lies whole between `start` and `end`, or -1.
 
         `start` defaults to the current position, `end` to the end; negative ones count from the end.
@@ -285,7 +277,7 @@ cdef class MappedCursor(MappedMemory):
         """
         return self.search(sub, start, end, True)
 
-    def find(self, sub, start=None, end=None, /):
+    def find(self, sub, start=..., end=..., /):
         """The first offset at which `sub` lies whole between `start` and `end`, or -1.
 
         `start` defaults to the current position, `end` to the end; negative ones count from the end.

@@ -56,6 +56,7 @@ cdef class MappedMemory:
     cdef object __weakref__
 
     cdef int require(self, Py_ssize_t start, Py_ssize_t stop, int right) except -1
+    cdef int require_writable(self) except -1
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1
     cdef int raise_if_lost(self, Py_ssize_t start, Py_ssize_t stop) except -1
     cdef int update_rights(self) except -1

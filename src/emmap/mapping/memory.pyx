@@ -216,7 +216,7 @@ cdef class MappedMemory:
 
     def __exit__(self, exc_type, exc_value, traceback):
         try:
-            self.close()
+            MappedMemory.close(self)
         except PageLostError:
             if exc_type is None:
                 raise
@@ -254,6 +254,14 @@ cdef class MappedMemory:
                     f"mmap can't modify a readonly memory map: the byte at file offset {at} is "
                     f"protected" if right == PROT_WRITE else
                     f"the byte at file offset {at} may not be read: its page is protected")
+        return 0
+
+    cdef int require_writable(self) except -1:
+        """Raises unless the mapping is open and something of it may be written."""
+        if self.writable == 0:
+            self.require(0, 0, 0)
+            if self.protections is None and not self.protection & PROT_WRITE:
+                raise ProtectionError("mmap can't modify a readonly memory map.")
         return 0
 
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1:
@@ -392,7 +400,9 @@ cdef class MappedMemory:
             (<volatile unsigned char *>self.data)[i] = <unsigned char>byte
             if emmap_lost_any(&self.pages.guard.lost):
                 self.raise_if_lost(i, i + 1)
-        elif PyIndex_Check(item):
+            return
+        self.require_writable()
+        if PyIndex_Check(item):
             self.set_byte(item, value)
         elif PySlice_Check(item):
             self.set_slice(item, value)
@@ -400,16 +410,16 @@ cdef class MappedMemory:
             raise TypeError(f"mmap indices must be integers or slices, not {type(item).__name__}")
 
     cdef int set_byte(self, object item, object value) except -1:
-        cdef Py_ssize_t i, number
+        cdef Py_ssize_t number, i = self.index_of(item)
         cdef unsigned char byte
         if not PyIndex_Check(value):
             raise TypeError(f"mmap item value must be an int, not {type(value).__name__}")
         number = PyNumber_AsSsize_t(value, TypeError)
         if not 0 <= number < 256:
             raise ValueError(f"mmap item value must be in range(0, 256), not {number}")
-        i = self.index_of(item)
         byte = <unsigned char>number
-        return self.copy_in(i, &byte, 1)
+        # The value's __index__ may have closed or resized the mapping.
+        return self.copy_in(self.index_of(i), &byte, 1)
 
     cdef int set_slice(self, object item, object value) except -1:
         cdef Py_ssize_t start, stop, step, n
@@ -420,8 +430,6 @@ cdef class MappedMemory:
             self.require(0, 0, 0)
             n = PySlice_AdjustIndices(self.length, &start, &stop, step)
             if n != source.len:
-                if not self.protection & PROT_WRITE:
-                    self.require(0, self.length, PROT_WRITE)
                 raise IndexError(f"mmap slice assignment is wrong size: {source.len} bytes into {n}")
             if step == 1:
                 self.copy_in(start, <unsigned char *>source.buf, n)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import sys
+from operator import index
 from weakref import WeakSet
 
 from emmap.mapping import constants
@@ -28,7 +29,8 @@ from emmap.mapping.pages import MappedPages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
-    from typing import Any, Self, TypeVar
+    from collections.abc import Iterator
+    from typing import Any, Self, SupportsIndex, TypeVar
 
     import numpy
 
@@ -65,17 +67,22 @@ class MemoryMap(MappedPages):
     (b'Jello', 5)
     """
 
-    _access = ACCESS_DEFAULT
-    _mode = "r+"
+    # As with the standard class, only subclasses have a __dict__; the names leave theirs alone.
+    __slots__ = ("__access", "__mode")
+
+    if TYPE_CHECKING:  # what the type's sequence slot does
+        def __iter__(self) -> Iterator[bytes]: ...
+        def __reversed__(self) -> Iterator[bytes]: ...
+        def __contains__(self, item: object, /) -> bool: ...
 
     def __new__(
         cls,
-        fileno: int,
-        length: int,
-        flags: int = MAP_SHARED,
-        prot: int = PROT_READ | PROT_WRITE,
-        access: int = ACCESS_DEFAULT,
-        offset: int = 0,
+        fileno: SupportsIndex,
+        length: SupportsIndex,
+        flags: SupportsIndex = MAP_SHARED,
+        prot: SupportsIndex = PROT_READ | PROT_WRITE,
+        access: SupportsIndex = ACCESS_DEFAULT,
+        offset: SupportsIndex = 0,
         *,
         trackfd: bool = True,
     ) -> Self:
@@ -84,17 +91,24 @@ class MemoryMap(MappedPages):
         Either `access`, or `flags` and `prot`, say how, as with the standard mmap. `trackfd=False` keeps
         no copy of the descriptor; `resize` then opens the file again by its name.
         """
-        if length < 0:
-            raise OverflowError(f"memory mapped length must be positive, not {length}")
-        if offset < 0:
-            raise OverflowError(f"memory mapped offset must be positive, not {offset}")
-        flags, prot, access = _access_to_flags(access, flags, prot)
-        sys.audit("mmap.__new__", fileno, length, access, offset)
-        if fileno == -1:
-            self = cls._anonymous(length, flags, prot)
+        fd, size, start = index(fileno), index(length), index(offset)
+        if not 0 <= size <= sys.maxsize:
+            raise OverflowError(f"memory mapped length must be positive, not {size}")
+        if not 0 <= start <= sys.maxsize:
+            raise OverflowError(f"memory mapped offset must be positive, not {start}")
+        map_flags, protection, kind = _access_to_flags(index(access), index(flags), index(prot))
+        sys.audit("mmap.__new__", fd, size, kind, start)
+        if fd == -1:
+            if size == 0:
+                raise OSError(errno.EINVAL, "anonymous memory has no end: say how many bytes")
+            self = cls._anonymous(size, map_flags, protection)
         else:
-            self = cls._over(fileno, _name_of(fileno), offset, length or None, flags, prot, keep=trackfd)
-        self._access = access
+            self = cls._over(
+                fd, _name_of(fd), start, size or None, map_flags, protection, keep=trackfd, reopen=False
+            )
+            if start and len(self) == size == 0:
+                raise ValueError(f"mmap offset is greater than file size: {start} is the end")
+        self.__access = kind
         return self
 
     @classmethod
@@ -108,6 +122,7 @@ class MemoryMap(MappedPages):
         prot: int,
         *,
         keep: bool,
+        reopen: bool = True,
         address: int | None = None,
     ) -> Self:
         """Maps a part of the open file `fd`, which stays the caller's."""
@@ -117,7 +132,7 @@ class MemoryMap(MappedPages):
             assert size is not None
             length = size - offset
         self = super().__new__(cls)
-        backing = Backing(fd, name, keep=keep)
+        backing = Backing(fd, name, keep=keep, reopen=reopen)
         self._place(backing, fd, offset, length, flags, prot, address)
         return self
 
@@ -168,10 +183,9 @@ class MemoryMap(MappedPages):
                 f"the address {address:#x} is taken; only memory that emmap.anonymous(..., "
                 f"protection=Protection.NONE) has reserved is replaced"
             ) from None
-        if flags & MAP_TYPE == MAP_PRIVATE:
-            self._mode = "c"
-        elif not prot & PROT_WRITE:
-            self._mode = "r"
+        self.__access = ACCESS_DEFAULT
+        shared_mode = "r+" if prot & PROT_WRITE else "r"
+        self.__mode = "c" if flags & MAP_TYPE == MAP_PRIVATE else shared_mode
 
     # What it is
 
@@ -183,7 +197,7 @@ class MemoryMap(MappedPages):
     @property
     def mode(self) -> str:
         """How it is open: "r", "r+" or "c", as `emmap.open` takes it."""
-        return self._mode
+        return self.__mode
 
     def fileno(self) -> int:
         """The descriptor that the mapping keeps of its file; it is closed with the mapping.
@@ -205,7 +219,7 @@ class MemoryMap(MappedPages):
         what = self.name or ("file" if self.mode == "r" else "memory")
         return (
             f"<emmap.{type(self).__name__} closed=False, {what!r}, mode={self.mode!r}, "
-            f"access={ACCESS_NAMES[self._access]}, length={len(self)}, pos={self.tell()}, "
+            f"access={ACCESS_NAMES[self.__access]}, length={len(self)}, pos={self.tell()}, "
             f"offset={self.offset}>"
         )
 
@@ -350,7 +364,7 @@ def _access_to_flags(access: int, flags: int, prot: int) -> tuple[int, int, int]
 def check_range(size: int | None, offset: int, length: int | None, name: str | None) -> None:
     """Refuses a range that leaves a file of `size` bytes (None: it has no end)."""
     if size is None and length is None:
-        raise ValueError(f"{name} has no end: say how many bytes of it to map")
+        raise OSError(errno.EINVAL, "the file has no end: say how many bytes of it to map", name)
     if size is not None and offset > size:
         raise ValueError(
             f"mmap offset is greater than file size: offset {offset} in {size} bytes of {name}"
@@ -364,8 +378,10 @@ def check_range(size: int | None, offset: int, length: int | None, name: str | N
 
 def check_flags(flags: int, prot: int) -> None:
     """Refuses what makes no sense, or what no guard could make safe."""
+    if flags & MAP_TYPE == 0:
+        raise OSError(errno.EINVAL, "flags need MAP_SHARED or MAP_PRIVATE")
     if flags & MAP_TYPE not in (MAP_SHARED, MAP_PRIVATE):
-        raise ValueError("a mapping is either MAP_SHARED or MAP_PRIVATE: give exactly one of the two")
+        raise ValueError("a mapping is either MAP_SHARED or MAP_PRIVATE: give one of the two")
     if flags & (constants.MAP_FIXED | constants.MAP_FIXED_NOREPLACE):
         raise ValueError("a fixed address is given as address= to emmap.open or emmap.anonymous")
     if flags & constants.MAP_GROWSDOWN:

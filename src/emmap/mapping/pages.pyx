@@ -6,6 +6,7 @@ it only touches.
 """
 
 import errno
+import sys
 
 from emmap.errors import InUseError, PageLostError, ProtectionError
 from emmap.mapping import constants
@@ -166,7 +167,8 @@ cdef class MappedPages(MappedCursor):
         ...     m.advise(emmap.Advice.NOHUGEPAGE)
         """
         cdef size_t start = 0, stop = 0
-        cdef int rc, how = advice
+        cdef int rc
+        cdef Py_ssize_t how = advice
         if how not in KNOWN_ADVICE:
             raise ValueError(f"unknown advice {advice!r}: use one of Advice")
         if not self.span_of(offset, length, &start, &stop):
@@ -174,7 +176,7 @@ cdef class MappedPages(MappedCursor):
         self.hold()
         try:
             with nogil:  # SAFETY: held, so the pages stay mapped.
-                rc = emmap_pages_advise(&self.pages, start, stop, how)
+                rc = emmap_pages_advise(&self.pages, start, stop, <int>how)
         finally:
             self.let_go()
         check(rc, f"advise {advice!r}", self.file_name())
@@ -187,13 +189,19 @@ cdef class MappedPages(MappedCursor):
         >>> with emmap.anonymous(10) as m:
         ...     m.madvise(emmap.MADV_NORMAL, 0, 1000)
         """
+        cdef Py_ssize_t number = option, first = start, n
         self.require(0, 0, 0)
-        if not 0 <= start < self.length:
-            raise ValueError(f"madvise start out of bounds: {start} in a mapping of {self.length}")
-        if length is not None and length < 0:
-            raise ValueError(f"madvise length invalid: {length}")
-        self.advise(option, start,
-                    None if length is None else min(length, self.length - start))
+        n = self.length if length is None else length
+        if not 0 <= first < self.length:
+            raise ValueError(f"madvise start out of bounds: {first} in a mapping of {self.length}")
+        if n < 0:
+            raise ValueError(f"madvise length invalid: {n}")
+        if n > sys.maxsize - first:
+            raise OverflowError("madvise length too large")
+        if (first + self.head) % <Py_ssize_t>self.pages.page or number not in KNOWN_ADVICE:
+            raise OSError(errno.EINVAL, f"madvise({number}) from {first}: it takes the start of a page, "
+                          f"where advise takes any range", self.file_name())
+        self.advise(number, first, min(n, self.length - first))
 
     def populate(self, offset=0, length=None, *, write=False):
         """Loads a range into memory now, so that no later access waits for the disk.
@@ -293,10 +301,7 @@ cdef class MappedPages(MappedCursor):
         10
         """
         self.require(0, 0, 0)
-        if self.backing is None:
-            return self.length
-        with self.backing.descriptor() as descriptor:
-            return descriptor.size()
+        return self.length if self.backing is None else self.backing.size()
 
     def resize(self, newsize, /):
         """Makes the mapping `newsize` bytes long, and a shared mapping's file end where it ends.
