@@ -313,6 +313,21 @@ def test_populate_tells_of_lost_pages(path: Path) -> None:
         assert caught.value.offset == PAGE
 
 
+def test_lost_pages_are_told_whatever_the_call(path: Path) -> None:
+    for call in (
+        lambda m: m.populate(0, 2 * PAGE),
+        lambda m: m.pin(),
+        lambda m: m.advise(Advice.POPULATE_READ),
+        lambda m: m.madvise(emmap.MADV_POPULATE_WRITE),
+    ):
+        path.write_bytes(b"x" * 4 * PAGE)
+        with emmap.open(path, "r+") as m:
+            os.truncate(path, PAGE)
+            with pytest.raises(emmap.PageLostError) as caught:
+                call(m)
+            assert caught.value.offset == PAGE
+
+
 def test_pin(path: Path) -> None:
     with emmap.open(path) as m:
         m.pin(PAGE + 5, 10)

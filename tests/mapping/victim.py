@@ -82,8 +82,14 @@ def read(v: Victim) -> bool:
 
 
 def flush(v: Victim) -> bool:
-    v.truncate(0)
-    return v.told(lambda: v.m[0], 0) and v.told(v.m.flush, 0) and v.told(v.m.flush, 0)
+    v.truncate(PAGE)
+    return (
+        v.told(v.m.flush, PAGE)
+        and v.told(lambda: v.m.flush(0, PAGE + 1), PAGE)
+        and not v.told(lambda: v.m.flush(0, PAGE), 0)
+        and v.told(lambda: v.m[PAGE], PAGE)
+        and v.told(lambda: v.m.flush(0, PAGE), PAGE)
+    )
 
 
 def assignment(v: Victim) -> bool:

@@ -66,6 +66,8 @@ class Backing:
     somebody else has closed.
     """
 
+    fd = -1
+
     def __init__(self, fd: int, name: str | None, *, keep: bool, reopen: bool = True) -> None:
         """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open;
         without it and without `reopen`, there is no descriptor ever."""
@@ -117,6 +119,10 @@ class Backing:
             raise OSError(errno.EBADF, "the mapping keeps no descriptor of its file", self.name)
         with self.descriptor() as descriptor:
             return descriptor.size()
+
+    def end(self) -> int | None:
+        """Where the file ends, as the kept descriptor tells; None where it cannot."""
+        return file_size(self.fd) if self.fd >= 0 and self._is(self.fd) else None
 
     def try_descriptor(self) -> Descriptor | None:
         """A descriptor, or None where there is none to be had."""

@@ -16,7 +16,7 @@ from emmap.mapping.memory cimport check, emmap_guard_resize, emmap_pages
 
 cdef extern from "system.h" nogil:
     int MAP_TYPE, MAP_PRIVATE, MS_SYNC, MS_ASYNC, MS_INVALIDATE
-    int PROT_READ, PROT_WRITE, PROT_EXEC
+    int PROT_READ, PROT_WRITE, PROT_EXEC, MADV_POPULATE_READ, MADV_POPULATE_WRITE
     int emmap_pages_resize(emmap_pages *pages, size_t span, int may_move, int fd, long long offset,
                            size_t backed)
     int emmap_pages_repair(emmap_pages *pages, int fd, long long offset, size_t backed)
@@ -29,9 +29,10 @@ cdef extern from "system.h" nogil:
     int emmap_pages_evict(emmap_pages *pages, size_t start, size_t stop, int fd, long long offset)
     int emmap_file_grow(int fd, long long start, long long stop)
 
-# Others are refused: some make pages that answer with a signal which is not ours to catch.
+# Others are refused: they make pages that answer with signals which are not ours to catch.
 KNOWN_ADVICE = frozenset(
-    value for name, value in vars(constants).items() if name.startswith("MADV_"))
+    value for name, value in vars(constants).items() if name.startswith("MADV_")
+) - {constants.MADV_HWPOISON, constants.MADV_SOFT_OFFLINE}
 
 
 cdef class MappedPages(MappedCursor):
@@ -150,10 +151,20 @@ cdef class MappedPages(MappedCursor):
                 rc = emmap_pages_flush(&self.pages, start, stop, how, fd, self.file_offset - self.head)
             if self.lost:
                 self.raise_if_lost(0, self.length)
+            self.raise_if_file_ends_before(stop - self.head)
         finally:
             self.let_go()
         check(rc, "flush (MS_INVALIDATE needs pages that are not pinned)" if rc == -errno.EBUSY
               else "flush", self.file_name())
+
+    cdef int raise_if_file_ends_before(self, Py_ssize_t stop) except -1:
+        """msync does not notice that the file was truncated and the changes went nowhere."""
+        size = None if self.backing is None or self.is_private() else self.backing.end()
+        if size is not None and size < self.file_offset + stop:
+            raise PageLostError(
+                f"page lost: what was flushed ends at file offset {self.file_offset + stop}, but the "
+                f"file was truncated to {size} bytes", self.file_name(), max(size, self.file_offset))
+        return 0
 
     def advise(self, advice, offset=0, length=None):
         """Tells the kernel how a range will be used (madvise(2)).
@@ -171,6 +182,8 @@ cdef class MappedPages(MappedCursor):
         cdef Py_ssize_t how = advice
         if how not in KNOWN_ADVICE:
             raise ValueError(f"unknown advice {advice!r}: use one of Advice")
+        if how == MADV_POPULATE_READ or how == MADV_POPULATE_WRITE:
+            return self.populate(offset, length, write=how == MADV_POPULATE_WRITE)
         if not self.span_of(offset, length, &start, &stop):
             return
         self.hold()
@@ -255,6 +268,10 @@ cdef class MappedPages(MappedCursor):
         try:
             with nogil:  # SAFETY: held, so the pages stay mapped.
                 rc = emmap_pages_pin(&self.pages, start, stop, pinned)
+                if rc < 0 and pinned:  # The kernel does not say whether a page is lost: touch them.
+                    emmap_pages_populate(&self.pages, start, stop, False)
+            if rc < 0:
+                self.raise_if_lost(start - self.head, stop - self.head)
         finally:
             self.let_go()
         check(rc, "pin the pages (ulimit -l tells how much may be pinned)" if pinned else "unpin",
