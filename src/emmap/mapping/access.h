@@ -4,24 +4,29 @@
 
 #include <Python.h>
 
-/* The value of an exact, small, non-negative int; else -1 and no exception. */
-static inline Py_ssize_t emmap_small_int(PyObject *item)
+/* The offset that an exact, small int means in `length` bytes, where negative ones count from the end;
+ * else -1 and no exception. It may lie beyond the end. */
+static inline Py_ssize_t emmap_small_index(PyObject *item, Py_ssize_t length)
 {
     if (!PyLong_CheckExact(item))
         return -1;
 #if PY_VERSION_HEX >= 0x030C0000
     if (!PyUnstable_Long_IsCompact((PyLongObject *)item))
         return -1;
-    return PyUnstable_Long_CompactValue((PyLongObject *)item);
+    Py_ssize_t value = PyUnstable_Long_CompactValue((PyLongObject *)item);
 #else
-    /* One digit of 30 bits, positive; or none, which is zero. */
-    if (Py_SIZE(item) == 1)
-        return (Py_ssize_t)((PyLongObject *)item)->ob_digit[0];
-    return Py_SIZE(item) == 0 ? 0 : -1;
+    Py_ssize_t digits = Py_SIZE(item);
+    if (digits < -1 || digits > 1)
+        return -1;
+    Py_ssize_t value = digits == 0 ? 0 : digits * (Py_ssize_t)((PyLongObject *)item)->ob_digit[0];
 #endif
+    if (value < 0)
+        value += length;
+    return value < 0 ? -1 : value;
 }
 
-/* The bounds of a slice without a step whose ends are small ints: 1; else 0 and no exception. */
+/* The bounds of a slice without a step whose ends are small ints in their order, not counted from the
+ * end: 1; else 0 and no exception. They may lie beyond the end. */
 static inline int emmap_small_slice(PyObject *item, Py_ssize_t *start, Py_ssize_t *stop)
 {
     if (!PySlice_Check(item))
@@ -29,8 +34,8 @@ static inline int emmap_small_slice(PyObject *item, Py_ssize_t *start, Py_ssize_
     PySliceObject *slice = (PySliceObject *)item;
     if (slice->step != Py_None)
         return 0;
-    *start = emmap_small_int(slice->start);
-    *stop = emmap_small_int(slice->stop);
+    *start = emmap_small_index(slice->start, 0);
+    *stop = emmap_small_index(slice->stop, 0);
     return *start >= 0 && *stop >= *start;
 }
 

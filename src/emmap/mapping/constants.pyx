@@ -1,3 +1,4 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The numbers that the kernel's calls take, under the names of the standard `mmap` module and of C."""
 
 import os

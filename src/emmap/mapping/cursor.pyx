@@ -1,3 +1,4 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four layers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -33,7 +34,7 @@ cdef class MappedCursor(MappedMemory):
         ...     m.read(3), m.tell()
         (b'\\x00\\x00\\x00', 3)
         """
-        self.require(0, 0, 0)
+        self.ensure_open()
         return self.position
 
     def seekable(self):
@@ -54,7 +55,7 @@ cdef class MappedCursor(MappedMemory):
         3
         """
         cdef Py_ssize_t distance = pos, origin = whence, start
-        self.require(0, 0, 0)
+        self.ensure_open()
         if origin == 0:
             start = 0
         elif origin == 1:
@@ -80,7 +81,7 @@ cdef class MappedCursor(MappedMemory):
         """
         cdef Py_ssize_t wanted = -1 if n is None else n
         cdef bytes result
-        self.require(0, 0, 0)
+        self.ensure_open()
         if not 0 <= wanted <= self.rest():
             wanted = self.rest()
         result = self.copy_out(self.position, wanted)
@@ -96,7 +97,7 @@ cdef class MappedCursor(MappedMemory):
         0
         """
         cdef unsigned char byte
-        self.require(0, 0, 0)
+        self.ensure_open()
         if self.position >= self.length:
             raise ValueError(f"read byte out of range: the position is at the end, {self.position}")
         if self.readable == 0:
@@ -131,7 +132,7 @@ cdef class MappedCursor(MappedMemory):
             with nogil:  # SAFETY: inside and held.
                 newline = <const unsigned char *>memchr(place + LARGE, 10, n - LARGE)
             self.let_go()
-            self.require(0, 0, 0)
+            self.ensure_open()
         line = self.copy_out(self.position, newline + 1 - place if newline != NULL else n)
         self.position += len(line)
         return line

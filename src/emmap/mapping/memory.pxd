@@ -55,6 +55,11 @@ cdef class MappedMemory:
     cdef list placed                # of a reservation: the addresses [(start, end)] given away
     cdef object __weakref__
 
+    cdef inline int ensure_open(self) except -1:
+        if self.data == NULL:
+            self.require(0, 0, 0)
+        return 0
+
     cdef int require(self, Py_ssize_t start, Py_ssize_t stop, int right) except -1
     cdef int require_writable(self) except -1
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1

@@ -23,7 +23,7 @@ from emmap.mapping.constants import (
     PROT_READ,
     PROT_WRITE,
 )
-from emmap.mapping.memory import iterates_in_bytes
+from emmap.mapping.memory import as_one_class
 from emmap.mapping.pages import MappedPages
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ ACCESS_NAMES = {
 }
 
 
-@iterates_in_bytes
+@as_one_class
 class MemoryMap(MappedPages):
     """Bytes of a file, or memory, in this process's address space.
 

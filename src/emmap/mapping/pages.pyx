@@ -1,3 +1,4 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The pages of a mapping, and what the kernel does with them. Third of a MemoryMap's four layers.
 
 Ranges are (offset, length) in bytes and may begin and end anywhere. What the kernel can only do with
@@ -203,7 +204,7 @@ cdef class MappedPages(MappedCursor):
         ...     m.madvise(emmap.MADV_NORMAL, 0, 1000)
         """
         cdef Py_ssize_t number = option, first = start, n
-        self.require(0, 0, 0)
+        self.ensure_open()
         n = self.length if length is None else length
         if not 0 <= first < self.length:
             raise ValueError(f"madvise start out of bounds: {first} in a mapping of {self.length}")
@@ -317,7 +318,7 @@ cdef class MappedPages(MappedCursor):
         ...     m.size()
         10
         """
-        self.require(0, 0, 0)
+        self.ensure_open()
         return self.length if self.backing is None else self.backing.size()
 
     def resize(self, newsize, /):
@@ -336,7 +337,7 @@ cdef class MappedPages(MappedCursor):
         20000
         """
         cdef Py_ssize_t length = newsize
-        self.require(0, 0, 0)
+        self.ensure_open()
         if length < 0:
             raise ValueError(f"new size out of range: {newsize} bytes")
         if not self.is_private() and not self.pages.prot & PROT_WRITE:
@@ -437,7 +438,7 @@ cdef class MappedPages(MappedCursor):
         """
         cdef size_t page = self.pages.page, backed
         cdef int rc
-        self.require(0, 0, 0)
+        self.ensure_open()
         if not self.lost:
             return
         if self.backing is None:
