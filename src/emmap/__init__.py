@@ -1,7 +1,7 @@
 """emmap: memory-mapped files as a first-class tool.
 
-**Map** a file into memory, **share** it between processes, **keep** Python data in it, **see** what the
-kernel does with its pages. Rooms are loaded when a name of theirs is first used.
+**Map** a file into memory, **share** it between processes, **keep** Python data in it, **see**
+what the kernel does with its pages. Rooms are loaded when a name of theirs is first used.
 
 >>> import emmap, tempfile
 >>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=5) as m:

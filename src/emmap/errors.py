@@ -1,4 +1,4 @@
-"""Every exception of emmap, by occasion. Each is also the builtin that a Python user would catch."""
+"""Every exception of emmap, by occasion. Each is also the builtin that a user would catch."""
 
 import errno
 
@@ -17,8 +17,8 @@ class ClosedError(Error, ValueError):
 class ProtectionError(Error, TypeError):
     """The bytes may not be read or written: the mapping, or this range of it, is protected.
 
-    It is a `TypeError` because that is what the standard `mmap` raises for a write to a mapping that
-    was opened for reading.
+    It is a `TypeError` because that is what the standard `mmap` raises for a write to a mapping
+    that was opened for reading.
     """
 
 
@@ -30,7 +30,7 @@ class InUseError(Error, BufferError):
 
 
 class PageLostError(Error, OSError):
-    """Bytes of a mapping can no longer be had: the file was truncated, or the disk is full or failed.
+    """Bytes of a mapping cannot be had: the file was truncated, or the disk is full or failed.
 
     `offset` is the place of the first lost byte in the file, `filename` the file where it is known.
     `MemoryMap.repair` maps the lost pages again once the file has grown back.

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mapping.small_disk import run_on_small_disk
-from mapping.victim import OPERATIONS
 
 import emmap
+from mapping.small_disk import run_on_small_disk
+from mapping.victim import OPERATIONS
 
 VICTIM = Path(__file__).with_name("victim.py")
 TIMES = 1000
@@ -49,7 +49,8 @@ PAGE, N = emmap.PAGESIZE, 100_000
 
 
 def test_half_of_many_pages_truncated(tmp_path: Path) -> None:
-    """Every second page of the lost half is touched, from the end, from the start, and at random."""
+    """Every second page of the lost half is touched, from the end, from the start, and at
+    random."""
     script = (
         MANY_PAGES
         + """

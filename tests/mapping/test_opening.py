@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mapping.small_disk import run_on_small_disk
 
 import emmap
+from mapping.small_disk import run_on_small_disk
 
 PAGE = emmap.PAGESIZE
 
@@ -45,7 +45,12 @@ def test_shared_write_reaches_the_file_and_others_at_once(path: Path) -> None:
         assert other[5000:5005] == b"hello"
         assert path.read_bytes()[5000:5005] == b"hello"
         child = subprocess.run(
-            [sys.executable, "-c", "import emmap, sys; print(emmap.open(sys.argv[1])[5000:5005])", path],
+            [
+                sys.executable,
+                "-c",
+                "import emmap, sys; print(emmap.open(sys.argv[1])[5000:5005])",
+                path,
+            ],
             capture_output=True,
             text=True,
         )
@@ -151,14 +156,18 @@ def test_any_offset_and_length(path: Path) -> None:
                 continue
             with emmap.open(path, offset=offset, length=length) as m:
                 end = None if length is None else offset + length
-                assert (m[:], m.offset, len(m)) == (whole[offset:end], offset, len(whole[offset:end]))
+                assert (m[:], m.offset, len(m)) == (
+                    whole[offset:end],
+                    offset,
+                    len(whole[offset:end]),
+                )
 
 
 @pytest.mark.parametrize(
     ("offset", "length"), [(-1, None), (0, -1), (16385, None), (0, 16385), (16384, 1), (10, 16380)]
 )
 def test_range_outside_the_file(path: Path, offset: int, length: int | None) -> None:
-    with pytest.raises(ValueError, match="offset|length"):
+    with pytest.raises(ValueError, match=r"offset|length"):
         emmap.open(path, offset=offset, length=length)
 
 
@@ -322,7 +331,7 @@ def test_anonymous() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_anonymous_and_fork(shared: bool) -> None:
+def test_anonymous_and_fork(*, shared: bool) -> None:
     with emmap.anonymous(100, shared=shared) as m:
         child = os.fork()
         if child == 0:
@@ -439,9 +448,12 @@ class Named(emmap.MemoryMap):
 
 
 def test_pickle_of_a_subclass(path: Path) -> None:
-    with path.open("rb") as f, Named(f.fileno(), 100, access=emmap.ACCESS_READ) as m:
-        with pickle.loads(pickle.dumps(m)) as other:
-            assert (type(other), other.mode, len(other)) == (Named, "r", 100)
+    with (
+        path.open("rb") as f,
+        Named(f.fileno(), 100, access=emmap.ACCESS_READ) as m,
+        pickle.loads(pickle.dumps(m)) as other,
+    ):
+        assert (type(other), other.mode, len(other)) == (Named, "r", 100)
 
 
 def test_repr(path: Path) -> None:

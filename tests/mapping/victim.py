@@ -2,8 +2,8 @@
 
     python victim.py OPERATION FAULTHANDLER TIMES
 
-Another process truncates the file. Prints one line: the number of times that the loss was told where
-emmap promises it. Any crash shows as the exit status.
+Another process truncates the file. Prints one line: the number of times that the loss was told
+where emmap promises it. Any crash shows as the exit status.
 """
 
 import faulthandler

@@ -26,9 +26,7 @@ def file_size(fd: int, name: str | None = None) -> int | None:
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, "a folder cannot be mapped", name)
     if kind in (stat.S_IFIFO, stat.S_IFSOCK):
-        raise OSError(
-            errno.ENODEV, "a pipe or socket has no pages to map; read it instead", name
-        )
+        raise OSError(errno.ENODEV, "a pipe or socket has no pages to map; read it instead", name)
     return None
 
 
@@ -60,10 +58,10 @@ class Descriptor:
 class Backing:
     """The file that a mapping shows.
 
-    A descriptor is kept only where the mapping may have to grow; otherwise the file is opened again by
-    its name when it is needed, so that thousands of mappings need no descriptors. Either way it must
-    still be the same file: names are given to other files, and so are numbers of descriptors that
-    somebody else has closed.
+    A descriptor is kept only where the mapping may have to grow; otherwise the file is opened
+    again by its name when it is needed, so that thousands of mappings need no descriptors. Either
+    way it must still be the same file: names are given to other files, and so are numbers of
+    descriptors that somebody else has closed.
     """
 
     fd = -1
@@ -78,7 +76,8 @@ class Backing:
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
 
     def close(self) -> None:
-        """Closes the kept descriptor, unless somebody else did and its number means another file."""
+        """Closes the kept descriptor, unless somebody else did and its number means another
+        file."""
         fd, self.fd = self.fd, -1
         if fd >= 0 and self._is(fd):
             os.close(fd)
@@ -94,8 +93,8 @@ class Backing:
         return (status.st_dev, status.st_ino, status.st_rdev) == self._identity
 
     def descriptor(self, *, write: bool = False) -> Descriptor:
-        """A descriptor, to be used in a `with` block. Raises `OSError` when the file is not there any
-        more, or is another one."""
+        """A descriptor, to be used in a `with` block. Raises `OSError` when the file is not there
+        any more, or is another one."""
         if self.fd >= 0:
             if not self._is(self.fd):
                 raise OSError(

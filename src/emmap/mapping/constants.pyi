@@ -1,4 +1,4 @@
-"""The numbers that the kernel's calls take, under the names of the standard `mmap` module and of C."""
+"""The numbers that the kernel takes, under the names of the standard `mmap` module and of C."""
 
 PAGESIZE: int
 ALLOCATIONGRANULARITY: int

@@ -1,5 +1,5 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
-"""The numbers that the kernel's calls take, under the names of the standard `mmap` module and of C."""
+"""The numbers that the kernel takes, under the names of the standard `mmap` module and of C."""
 
 import os
 

@@ -1,5 +1,6 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
-"""A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four layers."""
+"""A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four
+layers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memchr, memcmp
@@ -42,11 +43,11 @@ cdef class MappedCursor(MappedMemory):
         return True
 
     def seek(self, pos, whence=0, /):
-        """Sets the position to `pos` bytes from the start (`os.SEEK_SET`), from the current position
-        (`os.SEEK_CUR`) or from the end (`os.SEEK_END`).
+        """Sets the position to `pos` bytes from the start (`os.SEEK_SET`), from the current
+        position (`os.SEEK_CUR`) or from the end (`os.SEEK_END`).
 
-        Raises `ValueError` where that lies outside. The new position is returned from CPython 3.13 on,
-        as by the standard mmap.
+        Raises `ValueError` where that lies outside. The new position is returned from CPython 3.13
+        on, as by the standard mmap.
 
         >>> import emmap, os
         >>> with emmap.anonymous(4) as m:
@@ -183,8 +184,8 @@ cdef class MappedCursor(MappedMemory):
     def move(self, dest, src, count, /):
         """Copies `count` bytes from offset `src` to offset `dest`; the two ranges may overlap.
 
-        Raises `ValueError` when a range leaves the mapping, `ProtectionError` when `dest` may not be
-        written, `PageLostError`; nothing is changed in the first two cases.
+        Raises `ValueError` when a range leaves the mapping, `ProtectionError` when `dest` may not
+        be written, `PageLostError`; nothing is changed in the first two cases.
 
         >>> import emmap
         >>> with emmap.anonymous(6) as m:
@@ -267,8 +268,9 @@ cdef class MappedCursor(MappedMemory):
     def rfind(self, sub, start=..., end=..., /):
         """The last offset at which `sub` lies whole between `start` and `end`, or -1.
 
-        `start` defaults to the current position, `end` to the end; negative ones count from the end.
-        Raises `PageLostError` when a page that the answer depends on is lost. Cost: the bytes passed.
+        `start` defaults to the current position, `end` to the end; negative ones count from the
+        end. Raises `PageLostError` when a page that the answer depends on is lost. Cost: the bytes
+        passed.
 
         >>> import emmap
         >>> with emmap.anonymous(8) as m:
@@ -281,9 +283,9 @@ cdef class MappedCursor(MappedMemory):
     def find(self, sub, start=..., end=..., /):
         """The first offset at which `sub` lies whole between `start` and `end`, or -1.
 
-        `start` defaults to the current position, `end` to the end; negative ones count from the end.
-        Raises `PageLostError` when a page that the answer depends on is lost. Cost: the bytes passed,
-        without the GIL.
+        `start` defaults to the current position, `end` to the end; negative ones count from the
+        end. Raises `PageLostError` when a page that the answer depends on is lost. Cost: the bytes
+        passed, without the GIL.
 
         >>> import emmap
         >>> with emmap.anonymous(8) as m:

@@ -1,10 +1,10 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The bytes of a mapping: who may touch them, and for how long they live.
 
-This is the lowest of the four layers that make a `MemoryMap` (bytes, cursor, pages, map). It holds the
-only copy of the SIGBUS guard in the process. Each access has the same three parts: one comparison
-tells whether the bytes are there and may be touched, then they are copied, then one load tells whether
-a page was lost on the way.
+This is the lowest of the four layers that make a `MemoryMap` (bytes, cursor, pages, map). It holds
+the only copy of the SIGBUS guard in the process. Each access has the same three parts: one
+comparison tells whether the bytes are there and may be touched, then they are copied, then one
+load tells whether a page was lost on the way.
 """
 
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE,
@@ -104,7 +104,7 @@ cdef class MappedMemory:
             emmap_guard_resize(self.pages.guard, 0)
 
     def _offers(self, size_t address, size_t span):
-        """Does this reserved range hold these addresses? Raises ValueError where they are in use."""
+        """Does this reserved range hold these addresses? `ValueError` where they are in use."""
         cdef size_t base = <size_t>self.pages.base
         if self.data == NULL or address < base or address + span > base + self.pages.span:
             return False
@@ -130,9 +130,9 @@ cdef class MappedMemory:
     def close(self):
         """Ends the use of the mapping. It always succeeds, and a second call does nothing.
 
-        Views (memoryviews, arrays, ctypes structures) stay valid: the memory is unmapped when the last
-        one has gone. Other calls raise `ClosedError` from now on. Changes of a shared mapping reach the
-        file by themselves; `flush` first where they must survive a power loss.
+        Views (memoryviews, arrays, ctypes structures) stay valid: the memory is unmapped when the
+        last one has gone. Other calls raise `ClosedError` from now on. Changes of a shared mapping
+        reach the file by themselves; `flush` first where they must survive a power loss.
 
         Raises `PageLostError`, after having closed, when a page was lost that no exception told of.
         Cost: one munmap.
@@ -200,8 +200,8 @@ cdef class MappedMemory:
 
     @property
     def address(self):
-        """The address of the first byte in this process, for `ctypes` and for debugging. It is valid
-        as long as the mapping is open and not resized; 0 for an empty mapping.
+        """The address of the first byte in this process, for `ctypes` and for debugging. It is
+        valid as long as the mapping is open and not resized; 0 for an empty mapping.
         """
         self.ensure_open()
         return <size_t>self.data if self.length else 0
@@ -271,7 +271,7 @@ cdef class MappedMemory:
         return 0
 
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1:
-        """Raises unless [start, stop), which lies inside, may be written. Nothing is changed then."""
+        """Raises, with nothing changed, unless [start, stop) (which is inside) may be written."""
         if self.writable == 0:
             self.require(start, stop, PROT_WRITE)
         return self.raise_if_lost(start, stop)
@@ -519,11 +519,11 @@ cdef object sequence_item(object self, Py_ssize_t i):
 
 
 def as_one_class(kind):
-    """Makes a Python class on top of the layers behave as the single C class that the standard mmap is.
+    """Makes a Python class on top of the layers behave as the standard's one class in C.
 
-    Iteration, `in` and `reversed` give bytes of length 1 (where indexing gives an int). And the layers'
-    methods become the class's own, which is what the interpreter's short way for calls asks for: half
-    of the time of `m.tell()`.
+    Iteration, `in` and `reversed` give bytes of length 1 (where indexing gives an int). And the
+    layers' methods become the class's own, which is what the interpreter's short way for calls
+    asks for: half of the time of `m.tell()`.
     """
     cdef PyMethodDef *method
     emmap_set_sequence_item(<PyObject *>kind, <ssizeargfunc><void *>sequence_item)

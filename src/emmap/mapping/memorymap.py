@@ -49,14 +49,15 @@ class MemoryMap(MappedPages):
     """Bytes of a file, or memory, in this process's address space.
 
     `emmap.open` and `emmap.anonymous` make one. The constructor takes what that of the standard
-    `mmap.mmap` takes, and all its methods are here with the same results, so the class can take its
-    place in working code. It succeeds where the standard raises in these cases only: an empty file, an
-    offset inside a page, a flush of any range, resizing a private mapping, closing under exported views.
+    `mmap.mmap` takes, and all its methods are here with the same results, so the class can take
+    its place in working code. It succeeds where the standard raises in these cases only: an empty
+    file, an offset inside a page, a flush of any range, resizing a private mapping, closing under
+    exported views.
 
-    A mapping is a sequence of bytes (indexing, slices, `find`, the buffer protocol) and a file with a
-    position (`read`, `write`, `seek`). Changes of a shared mapping are seen at once by everybody who
-    maps or reads the file; those of a private one by nobody else. When the file is truncated by
-    somebody, the methods raise `PageLostError`, and views read zeros.
+    A mapping is a sequence of bytes (indexing, slices, `find`, the buffer protocol) and a file
+    with a position (`read`, `write`, `seek`). Changes of a shared mapping are seen at once by
+    everybody who maps or reads the file; those of a private one by nobody else. When the file is
+    truncated by somebody, the methods raise `PageLostError`, and views read zeros.
 
     >>> import emmap, tempfile
     >>> with tempfile.TemporaryFile() as f:
@@ -71,6 +72,7 @@ class MemoryMap(MappedPages):
     __slots__ = ("__access", "__mode")
 
     if TYPE_CHECKING:  # what the type's sequence slot does
+
         def __iter__(self) -> Iterator[bytes]: ...
         def __reversed__(self) -> Iterator[bytes]: ...
         def __contains__(self, item: object, /) -> bool: ...
@@ -86,10 +88,11 @@ class MemoryMap(MappedPages):
         *,
         trackfd: bool = True,
     ) -> Self:
-        """Maps `length` bytes (0: to the end) from `offset` of the open file `fileno` (-1: anonymous).
+        """Maps `length` bytes (0: to the end) from `offset` of the open file `fileno` (-1:
+        anonymous).
 
-        Either `access`, or `flags` and `prot`, say how, as with the standard mmap. `trackfd=False` keeps
-        no copy of the descriptor; `resize` then opens the file again by its name.
+        Either `access`, or `flags` and `prot`, say how, as with the standard mmap. `trackfd=False`
+        keeps no copy of the descriptor; `resize` then opens the file again by its name.
         """
         fd, size, start = index(fileno), index(length), index(offset)
         if not 0 <= size <= sys.maxsize:
@@ -104,7 +107,14 @@ class MemoryMap(MappedPages):
             self = cls._anonymous(size, map_flags, protection)
         else:
             self = cls._over(
-                fd, _name_of(fd), start, size or None, map_flags, protection, keep=trackfd, reopen=False
+                fd,
+                _name_of(fd),
+                start,
+                size or None,
+                map_flags,
+                protection,
+                keep=trackfd,
+                reopen=False,
             )
             if start and len(self) == size == 0:
                 raise ValueError(f"mmap offset is greater than file size: {start} is the end")
@@ -138,8 +148,9 @@ class MemoryMap(MappedPages):
 
     @classmethod
     def _anonymous(cls, size: int, flags: int, prot: int, address: int | None = None) -> Self:
-        """Maps memory without a file. Shared memory is a memfd, so that it can grow and be handed on;
-        where no descriptor is to be had, it is shared with children only, and has a fixed size."""
+        """Maps memory without a file. Shared memory is a memfd, so that it can grow and be handed
+        on; where no descriptor is to be had, it is shared with children only, and has a fixed
+        size."""
         self = super().__new__(cls)
         if flags & MAP_TYPE == MAP_SHARED and not flags & constants.MAP_HUGETLB:
             try:
@@ -202,14 +213,15 @@ class MemoryMap(MappedPages):
     def fileno(self) -> int:
         """The descriptor that the mapping keeps of its file; it is closed with the mapping.
 
-        Raises `ValueError` when none is kept: mappings that cannot grow (modes "r" and "c") need none.
+        Raises `ValueError` when none is kept: mappings that cannot grow (modes "r" and "c") need
+        none.
         """
         if self.closed:
             len(self)  # raises ClosedError
         if self.backing is None or self.backing.fd < 0:
             raise ValueError(
-                "the mapping keeps no descriptor: open the file with mode 'r+', or pass an open file "
-                "to MemoryMap"
+                "the mapping keeps no descriptor: open the file with mode 'r+', or pass an open "
+                "file to MemoryMap"
             )
         return self.backing.fd
 
@@ -228,7 +240,7 @@ class MemoryMap(MappedPages):
         if self.closed:
             len(self)  # raises ClosedError
         if self.name is None:
-            raise TypeError("cannot pickle a mapping without a file name: there is nothing to refer to")
+            raise TypeError("cannot pickle a mapping without a file name: nothing to refer to")
         return _open_again, (type(self), self.name, self.mode, self.offset, len(self))
 
     # Typed views
@@ -236,9 +248,10 @@ class MemoryMap(MappedPages):
     def struct(self, kind: type[AnyStructure], offset: int = 0) -> AnyStructure:
         """A `ctypes.Structure` (or Union) laid over the bytes at `offset`, without a copy.
 
-        Its fields are the mapped bytes: a change is seen by all who share the mapping. ctypes knows no
-        read-only structure, so where the mapping may not be written the result is a copy. It keeps the
-        memory alive. Raises `ValueError` when it does not fit. Cost: about a microsecond.
+        Its fields are the mapped bytes: a change is seen by all who share the mapping. ctypes
+        knows no read-only structure, so where the mapping may not be written the result is a copy.
+        It keeps the memory alive. Raises `ValueError` when it does not fit. Cost: about a
+        microsecond.
 
         >>> import ctypes, emmap
         >>> class Header(ctypes.LittleEndianStructure):
@@ -266,9 +279,9 @@ class MemoryMap(MappedPages):
     ) -> numpy.ndarray[Any, Any]:
         """A NumPy array over the bytes from `offset` on, without a copy.
 
-        `shape` None gives one dimension, as long as fits. The array is read-only where the mapping may
-        not be written, and keeps the memory alive after `close`. Raises `ValueError` when it does not
-        fit, and `ImportError` without NumPy. Cost: about two microseconds.
+        `shape` None gives one dimension, as long as fits. The array is read-only where the mapping
+        may not be written, and keeps the memory alive after `close`. Raises `ValueError` when it
+        does not fit, and `ImportError` without NumPy. Cost: about two microseconds.
 
         >>> import emmap
         >>> with emmap.anonymous(16) as m:
@@ -281,7 +294,9 @@ class MemoryMap(MappedPages):
 
         kind = numpy.dtype(dtype)
         if kind.hasobject:
-            raise ValueError("an array of Python objects cannot lie in a mapping: they are addresses")
+            raise ValueError(
+                "an array of Python objects cannot lie in a mapping: they are addresses"
+            )
         length = len(self)
         if not 0 <= offset <= length:
             raise ValueError(f"offset {offset} leaves the mapping of {length} bytes")
@@ -313,9 +328,7 @@ def _reserve(mapping: MemoryMap) -> None:
     _reservations.add(mapping)
 
 
-def _open_again(
-    cls: type[MemoryMap], name: str, mode: str, offset: int, length: int
-) -> MemoryMap:
+def _open_again(cls: type[MemoryMap], name: str, mode: str, offset: int, length: int) -> MemoryMap:
     from emmap.mapping.opening import open_as
 
     return open_as(cls, name, mode, offset=offset, length=length)
@@ -331,13 +344,16 @@ def _name_of(fd: int) -> str | None:
 
 
 def _page_size(fd: int, flags: int) -> int:
-    """The bytes in a page of the mapping to be: more than usual on hugetlbfs and with MAP_HUGETLB."""
+    """The bytes in a page of the mapping to be: more than usual on hugetlbfs and with
+    MAP_HUGETLB."""
     if flags & constants.MAP_HUGETLB:
         order = flags >> 26 & 63  # MAP_HUGE_SHIFT, MAP_HUGE_MASK
         if order:
             return 1 << order
         with open("/proc/meminfo", "rb") as meminfo:
-            return next(int(line.split()[1]) << 10 for line in meminfo if line.startswith(b"Hugepagesize"))
+            return next(
+                int(line.split()[1]) << 10 for line in meminfo if line.startswith(b"Hugepagesize")
+            )
     return constants.PAGESIZE
 
 
@@ -371,8 +387,8 @@ def check_range(size: int | None, offset: int, length: int | None, name: str | N
         )
     if size is not None and length is not None and length > size - offset:
         raise ValueError(
-            f"mmap length is greater than file size: {length} bytes from offset {offset}, where the "
-            f"file has {size - offset}: {name}"
+            f"mmap length is greater than file size: {length} bytes from offset {offset}, where "
+            f"the file has {size - offset}: {name}"
         )
 
 
@@ -387,4 +403,6 @@ def check_flags(flags: int, prot: int) -> None:
     if flags & constants.MAP_GROWSDOWN:
         raise ValueError("MAP_GROWSDOWN is for stacks: such a mapping changes its own bounds")
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC):
-        raise ValueError(f"unknown protection {prot:#x}: combine PROT_READ, PROT_WRITE and PROT_EXEC")
+        raise ValueError(
+            f"unknown protection {prot:#x}: combine PROT_READ, PROT_WRITE and PROT_EXEC"
+        )

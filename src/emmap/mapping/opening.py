@@ -52,13 +52,14 @@ def open(
     - ``"x+"``: the same, and the file must not exist yet.
     - ``"c"``: copy-on-write: changes are private, and the file never sees them.
 
-    `offset` and `length` are bytes, any number of them; `length` None is to the end of the file. `size`
-    makes the file at least so many bytes long first, and takes the space on the disk now, so that a full
-    disk is an `OSError` (ENOSPC) here. `address` fixes where the pages lie (that of the page which holds
-    `offset`): it must be free, or lie in memory that `anonymous` has reserved.
+    `offset` and `length` are bytes, any number of them; `length` None is to the end of the file.
+    `size` makes the file at least so many bytes long first, and takes the space on the disk now,
+    so that a full disk is an `OSError` (ENOSPC) here. `address` fixes where the pages lie (that of
+    the page which holds `offset`): it must be free, or lie in memory that `anonymous` has
+    reserved.
 
-    Raises `OSError` as the built-in `open` does, also for what cannot be mapped, and `ValueError` for a
-    range that leaves the file. Cost: a few system calls, whatever the size of the file.
+    Raises `OSError` as the built-in `open` does, also for what cannot be mapped, and `ValueError`
+    for a range that leaves the file. Cost: a few system calls, whatever the size of the file.
 
     >>> import emmap, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "greeting")
@@ -68,9 +69,7 @@ def open(
     ...     m[:]
     b'ell'
     """
-    return open_as(
-        MemoryMap, path, mode, offset=offset, length=length, size=size, address=address
-    )
+    return open_as(MemoryMap, path, mode, offset=offset, length=length, size=size, address=address)
 
 
 def open_as(
@@ -99,7 +98,8 @@ def open_as(
             raise ValueError("mode 'x+' creates a file: give its path, not an open file")
         fd, name = given, _name_of(given)
     else:
-        assert not isinstance(path, int) and not hasattr(path, "fileno")
+        assert not isinstance(path, int)
+        assert not hasattr(path, "fileno")
         name = os.path.abspath(os.fsdecode(path))
         fd, created = _open_file(path, flags)
     try:
@@ -113,7 +113,14 @@ def open_as(
             grow_file(fd, before, after, name)
         try:
             return cls._over(
-                fd, name, offset, length, sharing, prot, keep=mode not in ("r", "c"), address=address
+                fd,
+                name,
+                offset,
+                length,
+                sharing,
+                prot,
+                keep=mode not in ("r", "c"),
+                address=address,
             )
         except BaseException:
             if before is not None and after > before:
@@ -128,7 +135,9 @@ def open_as(
             os.close(fd)
 
 
-def _open_file(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], flags: int) -> tuple[int, bool]:
+def _open_file(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes], flags: int
+) -> tuple[int, bool]:
     """A descriptor, and whether the file was created."""
     # O_NONBLOCK: opening a pipe for reading would wait for a writer, only to be refused.
     flags |= os.O_CLOEXEC | os.O_NONBLOCK
@@ -150,10 +159,10 @@ def anonymous(
 ) -> MemoryMap:
     """Maps `size` bytes of zeros that no file holds.
 
-    Memory is taken page by page when it is first written: a gigabyte of which one byte is touched costs
-    one page. With `shared=True` children made by fork share it. With `protection=Protection.NONE` the
-    addresses are only reserved: other mappings can be placed there by their `address=`, and it is given
-    back when they and this one are closed.
+    Memory is taken page by page when it is first written: a gigabyte of which one byte is touched
+    costs one page. With `shared=True` children made by fork share it. With
+    `protection=Protection.NONE` the addresses are only reserved: other mappings can be placed
+    there by their `address=`, and it is given back when they and this one are closed.
 
     Raises `OSError` (ENOMEM) where there is no address space. Cost: one or two system calls.
 

@@ -1,9 +1,9 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The pages of a mapping, and what the kernel does with them. Third of a MemoryMap's four layers.
 
-Ranges are (offset, length) in bytes and may begin and end anywhere. What the kernel can only do with
-whole pages is done with each page that the range touches; advice that destroys bytes leaves out those
-it only touches.
+Ranges are (offset, length) in bytes and may begin and end anywhere. What the kernel can only do
+with whole pages is done with each page that the range touches; advice that destroys bytes leaves
+out those it only touches.
 """
 
 import errno
@@ -60,9 +60,9 @@ cdef class MappedPages(MappedCursor):
         """Sets what may be done with every page that the range touches (mprotect(2)).
 
         `protection` is a `Protection`. From then on a write (or a read) that is not allowed raises
-        `ProtectionError`, never a signal. Raises `InUseError` when that would pull a right from under
-        an exported view, and `PermissionError` when the file was not opened for writing; nothing is
-        changed then. Only this process is concerned. Cost: one system call.
+        `ProtectionError`, never a signal. Raises `InUseError` when that would pull a right from
+        under an exported view, and `PermissionError` when the file was not opened for writing;
+        nothing is changed then. Only this process is concerned. Cost: one system call.
 
         >>> import emmap
         >>> with emmap.anonymous(1) as m:
@@ -121,12 +121,12 @@ cdef class MappedPages(MappedCursor):
     def flush(self, offset=0, length=None, /, *, flags=None, wait=True, invalidate=False):
         """Writes the changes of a range to the disk (msync(2)). The default is the whole mapping.
 
-        Returns when they are there, so that they survive a power loss; with `wait=False`, as soon as
-        the writing has begun. `invalidate=True` also asks that other mappings of the file see them,
-        which on Linux they do anyway. `flags` takes MS_SYNC, MS_ASYNC and MS_INVALIDATE instead.
-        Private changes are never written. Raises `PageLostError` when a page is lost, until `repair`;
-        `OSError` when the disk fails, and then nothing may be assumed of what was not flushed before.
-        Cost: the dirty pages, without the GIL.
+        Returns when they are there, so that they survive a power loss; with `wait=False`, as soon
+        as the writing has begun. `invalidate=True` also asks that other mappings of the file see
+        them, which on Linux they do anyway. `flags` takes MS_SYNC, MS_ASYNC and MS_INVALIDATE
+        instead. Private changes are never written. Raises `PageLostError` when a page is lost,
+        until `repair`; `OSError` when the disk fails, and then nothing may be assumed of what was
+        not flushed before. Cost: the dirty pages, without the GIL.
 
         >>> import emmap, tempfile
         >>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=100) as m:
@@ -170,9 +170,10 @@ cdef class MappedPages(MappedCursor):
     def advise(self, advice, offset=0, length=None):
         """Tells the kernel how a range will be used (madvise(2)).
 
-        `advice` is an `Advice`. Advice that destroys bytes (REMOVE, FREE, DONTNEED of private memory)
-        spares a page that the range only touches. A child made after DONTFORK sees the mapping as lost.
-        Raises `OSError` where the kernel refuses. Cost: one system call, without the GIL.
+        `advice` is an `Advice`. Advice that destroys bytes (REMOVE, FREE, DONTNEED of private
+        memory) spares a page that the range only touches. A child made after DONTFORK sees the
+        mapping as lost. Raises `OSError` where the kernel refuses. Cost: one system call, without
+        the GIL.
 
         >>> import emmap
         >>> with emmap.anonymous(1 << 22) as m:
@@ -221,8 +222,8 @@ cdef class MappedPages(MappedCursor):
         """Loads a range into memory now, so that no later access waits for the disk.
 
         With `write=True` the pages are also made ready to be written, without a change. Raises
-        `PageLostError` when a page cannot be had. Cost: the pages that are not resident, without the
-        GIL (MADV_POPULATE_READ; a touch of each page before Linux 5.14).
+        `PageLostError` when a page cannot be had. Cost: the pages that are not resident, without
+        the GIL (MADV_POPULATE_READ; a touch of each page before Linux 5.14).
 
         >>> import emmap
         >>> with emmap.anonymous(10000) as m:
@@ -244,10 +245,11 @@ cdef class MappedPages(MappedCursor):
         check(rc, "populate", self.file_name())
 
     def pin(self, offset=0, length=None):
-        """Loads a range and keeps it in memory until `unpin`, `close` or the process's end (mlock(2)).
+        """Loads a range and keeps it in memory until `unpin`, `close` or the process's end
+        (mlock(2)).
 
-        Raises `OSError` (ENOMEM or EPERM) past what `ulimit -l` allows. Cost: the pages that are not
-        resident, without the GIL.
+        Raises `OSError` (ENOMEM or EPERM) past what `ulimit -l` allows. Cost: the pages that are
+        not resident, without the GIL.
 
         >>> import emmap
         >>> with emmap.anonymous(100) as m:
@@ -280,8 +282,9 @@ cdef class MappedPages(MappedCursor):
         return 0
 
     def evict(self, offset=0, length=None):
-        """Drops a range from memory. The bytes stay: shared changes are written to the file first, and
-        private ones are kept (or swapped out). What other processes have mapped stays resident.
+        """Drops a range from memory. The bytes stay: shared changes are written to the file first,
+        and private ones are kept (or swapped out). What other processes have mapped stays
+        resident.
 
         Cost: the dirty pages, without the GIL.
 
@@ -324,11 +327,12 @@ cdef class MappedPages(MappedCursor):
     def resize(self, newsize, /):
         """Makes the mapping `newsize` bytes long, and a shared mapping's file end where it ends.
 
-        Growing takes space on the disk for every new byte: a full disk raises `OSError` (ENOSPC) here,
-        and everything is as it was. A private mapping never changes its file: it grows over what the
-        file has, and then with zeros. With exported views it grows in place or raises `InUseError`;
-        it does not shrink. Raises `ProtectionError` for a shared mapping that is open for reading.
-        Cost: the new bytes on the disk, and one system call where nothing has to move.
+        Growing takes space on the disk for every new byte: a full disk raises `OSError` (ENOSPC)
+        here, and everything is as it was. A private mapping never changes its file: it grows over
+        what the file has, and then with zeros. With exported views it grows in place or raises
+        `InUseError`; it does not shrink. Raises `ProtectionError` for a shared mapping that is
+        open for reading. Cost: the new bytes on the disk, and one system call where nothing has to
+        move.
 
         >>> import emmap
         >>> with emmap.anonymous(10) as m:
@@ -419,9 +423,9 @@ cdef class MappedPages(MappedCursor):
     def repair(self):
         """Maps the lost pages again, once the file has grown back; does nothing when none is lost.
 
-        What was written to lost pages meanwhile is gone. Raises `PageLostError` when the file is still
-        too short, and `OSError` when it cannot be opened again or is another one now.
-        Cost: one system call for each lost run.
+        What was written to lost pages meanwhile is gone. Raises `PageLostError` when the file is
+        still too short, and `OSError` when it cannot be opened again or is another one now. Cost:
+        one system call for each lost run.
 
         >>> import emmap, os, tempfile
         >>> with tempfile.NamedTemporaryFile() as f, emmap.open(f.name, "r+", size=5000) as m:

@@ -68,7 +68,7 @@ def walk(place: Place) -> bool:
     started = time.perf_counter()
     console = make_console()
     what = "a text of its own," if place.own else f"{place.literal},"
-    console.print(f"A tour of {what} {amount(os.path.getsize(place.file))}")
+    console.print(f"A tour of {what} {amount(os.path.getsize(place.file))}", soft_wrap=True)
     succeeded = True
     for number, step in enumerate(STEPS, 1):
         try:

@@ -1,0 +1,70 @@
+"""Every script of `examples/` runs, in a folder of its own, and says what it should."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+# What each script prints, as a regular expression.
+OUTPUT = {
+    "count_words": r"(\d+) words in .*count_words\.py\n",
+    "double_number": r"wrote   (\d+)\ndoubled \1 to (\d+)\n",
+    "header_numpy": r"PICT: 64 x 48, mean 31\.5\n",
+    "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",
+    "scratch_copy": (
+        r"in the scratch copy: apple fig kiwi pear plum\n"
+        r"in the file:         pear fig apple kiwi plum\n"
+    ),
+    "talk": "".join(rf"{n} squared is {n * n}, says the other process\n" for n in (2, 3, 5, 7)),
+    "zero_memory": (
+        r"anonymous: 1048576 bytes, all zero: True\nwritten:   b'hello\\x00\\x00\\x00'\n"
+        r"/dev/zero: 1048576 bytes, all zero: True\nwritten:   b'\\x00\\x00\\x00world'\n"
+    ),
+}
+
+
+def run(name: str, folder: Path, *arguments: str) -> str:
+    """Run an example and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_all_are_here() -> None:
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted(OUTPUT)
+
+
+@pytest.mark.parametrize("name", sorted(OUTPUT))
+def test_example(name: str, tmp_path: Path) -> None:
+    if name.endswith("numpy") and importlib.util.find_spec("numpy") is None:
+        pytest.skip("needs NumPy")
+    source = (EXAMPLES / f"{name}.py").read_text()
+    assert len(source.splitlines()) < 60
+    assert f"Run:  python {name}.py" in source
+    assert re.fullmatch(OUTPUT[name], run(name, tmp_path))
+
+
+def test_count_words_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("three short words\n")
+    assert run("count_words", tmp_path, "words.txt") == "3 words in words.txt\n"
+
+
+def test_double_number_doubles(tmp_path: Path) -> None:
+    wrote = int(run("double_number", tmp_path, "write").split()[1])
+    for times in (1, 2):
+        output = run("double_number", tmp_path, "double")
+        assert output == f"doubled {wrote * times} to {2 * wrote * times}\n"
