@@ -5,13 +5,14 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import resource
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,52 @@ def test_huge_pages_are_advised() -> None:
         except OSError as error:
             pytest.skip(f"a kernel without transparent huge pages: {error}")
         assert "hg" in smaps_of(m.address)["VmFlags"].split()
+
+
+@pytest.fixture
+def huge_page() -> Iterator[int]:
+    """The size of a huge page, of which a few are set aside."""
+    setting = Path("/proc/sys/vm/nr_hugepages")
+    before = setting.read_text() if setting.exists() else "0"
+    if int(before) < 8:
+        try:
+            setting.write_text("8")
+        except OSError as error:
+            pytest.skip(f"huge pages: none are set aside, and no right to do so ({error})")
+    sizes = re.findall(r"Hugepagesize: +(\d+) kB", Path("/proc/meminfo").read_text())
+    if int(setting.read_text()) < 8:
+        pytest.skip("huge pages: the kernel has none to set aside")
+    yield int(sizes[0]) << 10
+    if int(before) < 8:
+        setting.write_text(before)
+
+
+def test_huge_pages(huge_page: int) -> None:
+    flags = emmap.MAP_PRIVATE | emmap.MAP_HUGETLB
+    with emmap.MemoryMap(-1, huge_page + 5, flags=flags) as m:
+        m[huge_page] = 5
+        assert int(smaps_of(m.address)["Size"].split()[0]) << 10 == 2 * huge_page
+        m.resize(3 * huge_page)
+        assert (m[huge_page], m[3 * huge_page - 1]) == (5, 0)
+        address = m.address
+    assert smaps_of(address) == {}
+
+
+def test_huge_pages_of_a_file(huge_page: int) -> None:
+    fd = os.memfd_create("huge", os.MFD_HUGETLB)
+    try:
+        os.ftruncate(fd, 2 * huge_page)
+        with emmap.open(fd, "r+", offset=7) as m:
+            m[0] = 1
+            m[2 * huge_page - 8] = 1
+            os.ftruncate(fd, huge_page)
+            assert m[0] == 1
+            for _ in range(2):
+                with pytest.raises(emmap.PageLostError) as caught:
+                    m[huge_page + 5]
+                assert caught.value.offset == huge_page + 12
+    finally:
+        os.close(fd)
 
 
 def resident(m: emmap.MemoryMap) -> int:

@@ -63,7 +63,7 @@ static int put_zeros(const struct emmap_guard *guard, uintptr_t from, uintptr_t 
 {
     /* SAFETY: [from, to) lies inside a live guarded mapping that cannot be unmapped while the
      * caller counts among its users. */
-    return mmap((void *)from, to - from, guard->prot,
+    return mmap((void *)from, to - from, atomic_load(&guard->prot),
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
@@ -256,7 +256,7 @@ int emmap_guard_begin(struct emmap_guard **out, void *start, size_t span, size_t
     if (guard == NULL)
         return rc != 0 ? rc : -ENOMEM;
     guard->page = page;
-    guard->prot = prot;
+    atomic_store(&guard->prot, prot);
     emmap_lost_begin(&guard->lost, (uintptr_t)start, span, page);
     atomic_store(&guard->forked_away, 0);
     atomic_store(&guard->start, (uintptr_t)start);

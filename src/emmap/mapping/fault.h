@@ -20,7 +20,7 @@ struct emmap_guard {
     _Atomic(uintptr_t) start;
     _Atomic(uintptr_t) end;
     size_t page;                /* bytes in a page of this mapping */
-    int prot;                   /* protection of the zeros */
+    _Atomic(int) prot;          /* protection of the zeros */
     struct emmap_lost lost;
     void *home;                 /* the chunk of the table that holds this entry */
 };
@@ -46,10 +46,10 @@ static inline void emmap_guard_retire(struct emmap_guard *guard)
     emmap_guard_wait(guard);
 }
 
-/* Makes the guarded area `span` bytes long, in place. Only while nothing is lost. */
+/* Makes the guarded area `span` bytes long, in place. */
 static inline void emmap_guard_resize(struct emmap_guard *guard, size_t span)
 {
-    emmap_lost_resize(&guard->lost, span, guard->page);
+    atomic_store(&guard->lost.span, span);
     atomic_store(&guard->end, atomic_load(&guard->start) + span);
 }
 

@@ -13,25 +13,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One page of bits: enough to name every page of a 128 MiB mapping. Larger mappings lose
- * neighbouring pages together, so that the number of kernel mappings stays bounded: one for each
- * lost page would end at vm.max_map_count and kill the process. */
-#define EMMAP_GRANULES 32768
+/* One bit each: enough to name every page of a 127 MiB mapping. Larger mappings lose neighbouring
+ * pages together, so that the number of kernel mappings stays bounded: one for each lost page would
+ * end at vm.max_map_count and kill the process. */
+#define EMMAP_GRANULES (511 * 64)
+
+/* One page, mapped at the first loss inside a mapping. The size of a granule is fixed at that time,
+ * beside the bits that it gives a meaning to; the last one reaches to the end, however far that is. */
+struct emmap_granules {
+    size_t bytes;
+    _Atomic(uint64_t) bits[EMMAP_GRANULES / 64];
+};
 
 struct emmap_lost {
     _Atomic(int) any;           /* set once a page is lost, until the mapping is repaired */
     _Atomic(int) unreported;    /* a loss that no exception has told yet */
     _Atomic(uintptr_t) tail;    /* every address from here on is lost; UINTPTR_MAX: none */
-    _Atomic(uint64_t *) bits;   /* a bit per lost granule; mapped at the first such loss */
+    _Atomic(struct emmap_granules *) granules;
     uintptr_t start;            /* address of the mapping's first page */
-    size_t granule;             /* bytes that one bit stands for, whole pages */
+    _Atomic(size_t) span;       /* bytes of the mapping, whole pages */
+    size_t page;                /* bytes of a page */
 };
 
 /* Begins with nothing lost in the `span` bytes at `start`, in pages of `page` bytes. */
 void emmap_lost_begin(struct emmap_lost *lost, uintptr_t start, size_t span, size_t page);
-
-/* Makes the area `span` bytes long. Only while nothing is lost. */
-void emmap_lost_resize(struct emmap_lost *lost, size_t span, size_t page);
 
 /* Marks everything from `address` to the end of the mapping. */
 void emmap_lost_mark_tail(struct emmap_lost *lost, uintptr_t address);

@@ -24,7 +24,7 @@ from emmap.mapping.constants import (
     PROT_WRITE,
 )
 from emmap.mapping.memory import as_one_class
-from emmap.mapping.pages import MappedPages
+from emmap.mapping.pages import MappedPages, file_page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -344,17 +344,17 @@ def _name_of(fd: int) -> str | None:
 
 
 def _page_size(fd: int, flags: int) -> int:
-    """The bytes in a page of the mapping to be: more than usual on hugetlbfs and with
-    MAP_HUGETLB."""
-    if flags & constants.MAP_HUGETLB:
-        order = flags >> 26 & 63  # MAP_HUGE_SHIFT, MAP_HUGE_MASK
-        if order:
-            return 1 << order
-        with open("/proc/meminfo", "rb") as meminfo:
-            return next(
-                int(line.split()[1]) << 10 for line in meminfo if line.startswith(b"Hugepagesize")
-            )
-    return constants.PAGESIZE
+    """The bytes in a page of the mapping to be: more than usual with huge pages."""
+    if fd >= 0:
+        return file_page(fd, None)
+    if not flags & constants.MAP_HUGETLB:
+        return constants.PAGESIZE
+    order = flags >> 26 & 63  # MAP_HUGE_SHIFT, MAP_HUGE_MASK
+    if order:
+        return 1 << order
+    with open("/proc/meminfo", "rb") as meminfo:
+        sizes = [int(line.split()[1]) for line in meminfo if line.startswith(b"Hugepagesize")]
+    return sizes[0] << 10 if sizes else constants.PAGESIZE
 
 
 def _access_to_flags(access: int, flags: int, prot: int) -> tuple[int, int, int]:

@@ -29,6 +29,7 @@ cdef extern from "system.h" nogil:
     int emmap_pages_pin(emmap_pages *pages, size_t start, size_t stop, int pinned)
     int emmap_pages_evict(emmap_pages *pages, size_t start, size_t stop, int fd, long long offset)
     int emmap_file_grow(int fd, long long start, long long stop)
+    int emmap_file_page(int fd, size_t *page)
 
 # Others are refused: they make pages that answer with signals which are not ours to catch.
 KNOWN_ADVICE = frozenset(
@@ -472,3 +473,10 @@ def grow_file(int fd, long long before, long long after, name):
     with nogil:
         rc = emmap_file_grow(fd, before, after)
     check(rc, f"grow the file from {before} to {after} bytes", name)
+
+
+def file_page(int fd, name):
+    """The bytes in a page of the open file: more than usual on hugetlbfs."""
+    cdef size_t page = 0
+    check(emmap_file_page(fd, &page), "look at the filesystem", name)
+    return page

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static size_t down(size_t n, size_t page)
@@ -165,7 +167,7 @@ int emmap_pages_protect(struct emmap_pages *pages, size_t start, size_t stop, in
     stop = up(stop, pages->page);
     if (mprotect(pages->base + start, stop - start, prot) != 0)
         return -errno;
-    pages->guard->prot |= prot;
+    atomic_fetch_or(&pages->guard->prot, prot);
     return 0;
 }
 
@@ -271,4 +273,14 @@ int emmap_file_grow(int fd, off_t from, off_t to)
     if (rc != 0 && ftruncate(fd, from) != 0)
         return -errno;
     return rc;
+}
+
+int emmap_file_page(int fd, size_t *page)
+{
+    struct statfs filesystem;
+    if (fstatfs(fd, &filesystem) != 0)
+        return -errno;
+    *page = filesystem.f_type == HUGETLBFS_MAGIC ? (size_t)filesystem.f_bsize
+                                                 : (size_t)sysconf(_SC_PAGESIZE);
+    return 0;
 }

@@ -109,4 +109,7 @@ int emmap_pages_evict(struct emmap_pages *pages, size_t start, size_t stop, int 
 /* Makes the file `to` bytes long, from `from`, with space on the disk for every new byte. */
 int emmap_file_grow(int fd, off_t from, off_t to);
 
+/* The bytes in a page of the file: more than usual on hugetlbfs. */
+int emmap_file_page(int fd, size_t *page);
+
 #endif
