@@ -14,8 +14,9 @@ from emmap.errors import ClosedError, Error, InUseError, PageLostError, Protecti
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from emmap.mapping import Advice, MemoryMap, Protection, anonymous, open
+    from emmap.mapping import MemoryMap, anonymous, open
     from emmap.mapping.constants import *  # noqa: F403
+    from emmap.mapping.flags import Advice, Protection
 
 __version__ = "0.1.0"
 
@@ -25,8 +26,8 @@ _ROOMS = {
     "open": "mapping",
     "anonymous": "mapping",
     "MemoryMap": "mapping",
-    "Protection": "mapping",
-    "Advice": "mapping",
+    "Protection": "mapping.flags",
+    "Advice": "mapping.flags",
 }
 # The constants of the standard mmap module, under the same names.
 _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -279,6 +280,8 @@ def test_device_without_an_end() -> None:
 def test_block_device(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"block" * 4096)
+    if shutil.which("losetup") is None:
+        pytest.skip("block device: losetup is not at hand")
     loop = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
     if loop.returncode != 0:
         pytest.skip(f"block device: no right to make a loop device ({loop.stderr.strip()})")

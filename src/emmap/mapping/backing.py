@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-import struct
+import sys
 
 # ioctl: the size of a block device in bytes (linux/fs.h).
 BLKGETSIZE64 = 0x80081272
@@ -22,12 +22,21 @@ def file_size(fd: int, name: str | None = None) -> int | None:
     if kind == stat.S_IFREG:
         return status.st_size
     if kind == stat.S_IFBLK:
-        return int(struct.unpack("Q", fcntl.ioctl(fd, BLKGETSIZE64, bytes(8)))[0])
+        return int.from_bytes(fcntl.ioctl(fd, BLKGETSIZE64, bytes(8)), sys.byteorder)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, "a folder cannot be mapped", name)
     if kind in (stat.S_IFIFO, stat.S_IFSOCK):
         raise OSError(errno.ENODEV, "a pipe or socket has no pages to map; read it instead", name)
     return None
+
+
+def name_of(fd: int) -> str | None:
+    """The path of an open file, where it still has one."""
+    try:
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        return name if os.path.samestat(os.stat(name), os.fstat(fd)) else None
+    except OSError:
+        return None
 
 
 class Descriptor:
@@ -70,10 +79,17 @@ class Backing:
         """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open;
         without it and without `reopen`, there is no descriptor ever."""
         status = os.fstat(fd)
-        self.name = name
+        self._name = name
         self._reopen = reopen and name is not None
         self._identity = (status.st_dev, status.st_ino, status.st_rdev)
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
+
+    @property
+    def name(self) -> str | None:
+        """The path of the file; None where it has none."""
+        if self._name is None and self.fd >= 0:
+            self._name = name_of(self.fd)
+        return self._name
 
     def close(self) -> None:
         """Closes the kept descriptor, unless somebody else did and its number means another

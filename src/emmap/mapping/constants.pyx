@@ -1,4 +1,4 @@
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The numbers that the kernel takes, under the names of the standard `mmap` module and of C."""
 
 import os

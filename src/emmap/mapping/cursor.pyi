@@ -1,9 +1,10 @@
 from typing import SupportsIndex
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 from emmap.mapping.memory import MappedMemory
 
+@disjoint_base
 class MappedCursor(MappedMemory):
     def tell(self) -> int: ...
     def seekable(self) -> bool: ...

@@ -1,4 +1,4 @@
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four
 layers."""
 
@@ -39,7 +39,12 @@ cdef class MappedCursor(MappedMemory):
         return self.position
 
     def seekable(self):
-        """True: a mapping has a position that can be set."""
+        """True: a mapping has a position that can be set.
+
+        >>> import emmap
+        >>> emmap.anonymous(1).seekable()
+        True
+        """
         return True
 
     def seek(self, pos, whence=0, /):

@@ -48,7 +48,7 @@ cdef class MappedMemory:
     cdef list graves                # [(address, bytes)]: zeros where such an address once led
     cdef int protection             # of all pages, unless `protections` says more
     cdef list protections           # [(first page, end page, protection)], or None
-    cdef readonly object backing    # the file behind, or None
+    cdef readonly object _backing   # the file behind, or None
     cdef MappedMemory reservation   # the reserved range that holds these pages, or None
     cdef Py_ssize_t position        # of `read`, `write` and `find`
     cdef bint fixed                 # the caller chose the address: the pages never move

@@ -1,15 +1,16 @@
 from types import TracebackType
 from typing import Self, SupportsIndex, TypeVar, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 from emmap.mapping.backing import Backing
 
 _Kind = TypeVar("_Kind", bound=type)
 
+@disjoint_base
 class MappedMemory:
     @property
-    def backing(self) -> Backing | None: ...
+    def _backing(self) -> Backing | None: ...
     @property
     def closed(self) -> bool: ...
     @property

@@ -1,4 +1,4 @@
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The bytes of a mapping: who may touch them, and for how long they live.
 
 This is the lowest of the four layers that make a `MemoryMap` (bytes, cursor, pages, map). It holds
@@ -88,7 +88,7 @@ cdef class MappedMemory:
         self.head = head
         self.file_offset = offset
         self.protection = prot
-        self.backing = backing
+        self._backing = backing
         self.fixed = address != 0
         self.update_rights()
         if reservation is not None and length:
@@ -153,8 +153,8 @@ cdef class MappedMemory:
             self.length = self.readable = self.writable = 0
             if self.exports == 0:
                 self.unmap()
-            if self.backing is not None:
-                self.backing.close()
+            if self._backing is not None:
+                self._backing.close()
 
     cdef void unmap(self) noexcept:
         """Unmaps. No view that we know of is left."""
@@ -247,7 +247,7 @@ cdef class MappedMemory:
         cdef int wanted = PROT_WRITE if right == PROT_WRITE else PROT_READ | PROT_WRITE
         if self.data == NULL:
             raise ClosedError("mmap closed or invalid: this mapping has been closed")
-        if right == 0 or start >= stop:
+        if right == 0 or start >= stop or (self.protections is None and self.protection & wanted):
             return 0
         for first, end, protection in self.protections or ((0, self.pages.span, self.protection),):
             if self.protections is not None:
@@ -295,7 +295,7 @@ cdef class MappedMemory:
         self._raise_lost(first)
 
     def _raise_lost(self, size_t address):
-        name = self.backing.name if self.backing is not None else None
+        name = self._backing.name if self._backing is not None else None
         at = self.file_offset - self.head + <long long>(address - <size_t>self.pages.base)
         raise PageLostError(
             f"page lost: the bytes from file offset {max(at, self.file_offset)} on cannot be had; the "

@@ -9,7 +9,7 @@ from operator import index
 from weakref import WeakSet
 
 from emmap.mapping import constants
-from emmap.mapping.backing import Backing, file_size
+from emmap.mapping.backing import Backing, file_size, name_of
 from emmap.mapping.constants import (
     ACCESS_COPY,
     ACCESS_DEFAULT,
@@ -108,7 +108,7 @@ class MemoryMap(MappedPages):
         else:
             self = cls._over(
                 fd,
-                _name_of(fd),
+                None if trackfd else name_of(fd),
                 start,
                 size or None,
                 map_flags,
@@ -203,7 +203,7 @@ class MemoryMap(MappedPages):
     @property
     def name(self) -> str | None:
         """The absolute path of the file; None for anonymous memory and for files without a name."""
-        return self.backing.name if self.backing is not None else None
+        return self._backing.name if self._backing is not None else None
 
     @property
     def mode(self) -> str:
@@ -215,15 +215,20 @@ class MemoryMap(MappedPages):
 
         Raises `ValueError` when none is kept: mappings that cannot grow (modes "r" and "c") need
         none.
+
+        >>> import emmap, os
+        >>> with emmap.anonymous(10, shared=True) as m:
+        ...     os.fstat(m.fileno()).st_size
+        10
         """
         if self.closed:
             len(self)  # raises ClosedError
-        if self.backing is None or self.backing.fd < 0:
+        if self._backing is None or self._backing.fd < 0:
             raise ValueError(
                 "the mapping keeps no descriptor: open the file with mode 'r+', or pass an open "
                 "file to MemoryMap"
             )
-        return self.backing.fd
+        return self._backing.fd
 
     def __repr__(self) -> str:
         if self.closed:
@@ -334,15 +339,6 @@ def _open_again(cls: type[MemoryMap], name: str, mode: str, offset: int, length:
     return open_as(cls, name, mode, offset=offset, length=length)
 
 
-def _name_of(fd: int) -> str | None:
-    """The path of an open file, where it still has one."""
-    try:
-        name = os.readlink(f"/proc/self/fd/{fd}")
-        return name if os.path.samestat(os.stat(name), os.fstat(fd)) else None
-    except OSError:
-        return None
-
-
 def _page_size(fd: int, flags: int) -> int:
     """The bytes in a page of the mapping to be: more than usual with huge pages."""
     if fd >= 0:
@@ -379,16 +375,17 @@ def _access_to_flags(access: int, flags: int, prot: int) -> tuple[int, int, int]
 
 def check_range(size: int | None, offset: int, length: int | None, name: str | None) -> None:
     """Refuses a range that leaves a file of `size` bytes (None: it has no end)."""
+    file = name or "the file"
     if size is None and length is None:
         raise OSError(errno.EINVAL, "the file has no end: say how many bytes of it to map", name)
     if size is not None and offset > size:
         raise ValueError(
-            f"mmap offset is greater than file size: offset {offset} in {size} bytes of {name}"
+            f"mmap offset is greater than file size: {file} has {size} bytes, not {offset}"
         )
     if size is not None and length is not None and length > size - offset:
         raise ValueError(
-            f"mmap length is greater than file size: {length} bytes from offset {offset}, where "
-            f"the file has {size - offset}: {name}"
+            f"mmap length is greater than file size: {file} has {size - offset} bytes from offset "
+            f"{offset}, not {length}"
         )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from emmap.mapping.backing import file_size
+from emmap.mapping.backing import file_size, name_of
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
-from emmap.mapping.memorymap import MemoryMap, _name_of, _reserve, check_range
+from emmap.mapping.memorymap import MemoryMap, _reserve, check_range
 from emmap.mapping.pages import grow_file
 
 TYPE_CHECKING = False
@@ -96,7 +96,7 @@ def open_as(
     if given is not None:
         if mode == "x+":
             raise ValueError("mode 'x+' creates a file: give its path, not an open file")
-        fd, name = given, _name_of(given)
+        fd, name = given, name_of(given)
     else:
         assert not isinstance(path, int)
         assert not hasattr(path, "fileno")

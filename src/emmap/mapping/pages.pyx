@@ -1,4 +1,4 @@
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The pages of a mapping, and what the kernel does with them. Third of a MemoryMap's four layers.
 
 Ranges are (offset, length) in bytes and may begin and end anywhere. What the kernel can only do
@@ -41,7 +41,7 @@ cdef class MappedPages(MappedCursor):
     """Mapped memory whose pages can be protected, flushed, advised, loaded, dropped and resized."""
 
     cdef object file_name(self):
-        return self.backing.name if self.backing is not None else None
+        return self._backing.name if self._backing is not None else None
 
     cdef bint is_private(self) noexcept:
         return self.pages.flags & MAP_TYPE == MAP_PRIVATE
@@ -146,7 +146,7 @@ cdef class MappedPages(MappedCursor):
             return
         if self.lost:
             self.raise_if_lost(0, self.length)
-        fd = self.backing.fd if self.backing is not None else -1
+        fd = self._backing.fd if self._backing is not None else -1
         self.hold()
         try:
             with nogil:  # SAFETY: held, so the pages stay mapped.
@@ -161,7 +161,7 @@ cdef class MappedPages(MappedCursor):
 
     cdef int raise_if_file_ends_before(self, Py_ssize_t stop) except -1:
         """msync does not notice that the file was truncated and the changes went nowhere."""
-        size = None if self.backing is None or self.is_private() else self.backing.end()
+        size = None if self._backing is None or self.is_private() else self._backing.end()
         if size is not None and size < self.file_offset + stop:
             raise PageLostError(
                 f"page lost: what was flushed ends at file offset {self.file_offset + stop}, but the "
@@ -260,7 +260,13 @@ cdef class MappedPages(MappedCursor):
         self.set_pinned(offset, length, True)
 
     def unpin(self, offset=0, length=None):
-        """Lets the kernel drop the pages of a range again (munlock(2)). Cost: one system call."""
+        """Lets the kernel drop the pages of a range again (munlock(2)). Cost: one system call.
+
+        >>> import emmap
+        >>> with emmap.anonymous(100) as m:
+        ...     m.pin()
+        ...     m.unpin(50)
+        """
         self.set_pinned(offset, length, False)
 
     cdef int set_pinned(self, object offset, object length, bint pinned) except -1:
@@ -299,7 +305,7 @@ cdef class MappedPages(MappedCursor):
             return
         if self.lost:
             self.raise_if_lost(0, self.length)
-        descriptor = self.backing.try_descriptor() if self.backing is not None else None
+        descriptor = self._backing.try_descriptor() if self._backing is not None else None
         self.hold()
         try:
             fd = descriptor.fd if descriptor is not None else -1
@@ -323,7 +329,7 @@ cdef class MappedPages(MappedCursor):
         10
         """
         self.ensure_open()
-        return self.length if self.backing is None else self.backing.size()
+        return self.length if self._backing is None else self._backing.size()
 
     def resize(self, newsize, /):
         """Makes the mapping `newsize` bytes long, and a shared mapping's file end where it ends.
@@ -356,13 +362,13 @@ cdef class MappedPages(MappedCursor):
         if length < self.length and self.exports:
             raise InUseError(f"mmap can't resize with extant pointers exported: a view of the mapping "
                              f"is held, so it cannot shrink from {self.length} to {length} bytes")
-        if self.backing is None and not self.is_private() and length > self.length:
+        if self._backing is None and not self.is_private() and length > self.length:
             raise OSError(errno.ENOTSUP, "shared anonymous memory without a descriptor has a fixed "
                           "size; use emmap.anonymous(size, shared=True)")
-        if self.backing is None:
+        if self._backing is None:
             self.set_length(length, -1, 0)
         else:
-            with self.backing.descriptor(write=not self.is_private()) as descriptor:
+            with self._backing.descriptor(write=not self.is_private()) as descriptor:
                 if self.is_private():
                     self.set_length(length, descriptor.fd, descriptor.size())
                 else:
@@ -394,7 +400,7 @@ cdef class MappedPages(MappedCursor):
         if old_span == 0 or span == 0:
             self.unmap()
             self.data = NULL
-            self._map(self.backing, fd, self.file_offset, length, self.protection, self.pages.flags, page)
+            self._map(self._backing, fd, self.file_offset, length, self.protection, self.pages.flags, page)
             return 0
         if span < old_span and self.was_exported:
             emmap_guard_resize(self.pages.guard, span)
@@ -446,9 +452,9 @@ cdef class MappedPages(MappedCursor):
         self.ensure_open()
         if not self.lost:
             return
-        if self.backing is None:
+        if self._backing is None:
             raise PageLostError("anonymous memory that a child was not given cannot be repaired")
-        with self.backing.descriptor(write=not self.is_private() and
+        with self._backing.descriptor(write=not self.is_private() and
                                      self.pages.prot & PROT_WRITE != 0) as descriptor:
             if not self.is_private() and descriptor.size() < self.file_offset + self.length:
                 raise PageLostError(

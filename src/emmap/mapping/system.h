@@ -96,7 +96,7 @@ int emmap_pages_flush(struct emmap_pages *pages, size_t start, size_t stop, int 
 /* madvise; rounded outwards, but inwards where the advice destroys bytes. */
 int emmap_pages_advise(struct emmap_pages *pages, size_t start, size_t stop, int advice);
 
-/* Loads the pages of a range, rounded outwards. -EFAULT when one is lost. */
+/* Loads the pages of a range, rounded outwards. One that is lost meets the guard. */
 int emmap_pages_populate(struct emmap_pages *pages, size_t start, size_t stop, int write);
 
 /* mlock and munlock, rounded outwards. */

@@ -1,0 +1,1 @@
+"""What emmap costs, side by side with its peers: ``python -m benchmarks``."""
