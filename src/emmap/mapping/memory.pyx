@@ -66,6 +66,7 @@ cdef class MappedMemory:
         Inside `reservation` the pages replace what is reserved there, and give it back in the end.
         """
         cdef Py_ssize_t head = offset % <long long>page
+        cdef int rc
         if self.data != NULL:
             raise ValueError("this object is mapped already")
         self.pages.page = page
@@ -73,13 +74,11 @@ cdef class MappedMemory:
         self.pages.flags = flags
         if length:
             self.pages.span = (head + length + page - 1) // page * page
-            try:
-                check(emmap_pages_map(&self.pages, <void *>address, reservation is not None, fd,
-                                      offset - head),
-                      f"map {length} bytes", backing.name if backing is not None else None)
-            except OSError:
+            rc = emmap_pages_map(&self.pages, <void *>address, reservation is not None, fd,
+                                 offset - head)
+            if rc < 0:
                 self.pages.span = 0
-                raise
+                check(rc, f"map {length} bytes", backing.name if backing is not None else None)
             # SAFETY: head < page <= span, so data lies in the first page.
             self.data = self.pages.base + head
         else:
