@@ -280,9 +280,10 @@ def test_device_without_an_end() -> None:
 def test_block_device(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"block" * 4096)
-    if shutil.which("losetup") is None:
-        pytest.skip("block device: losetup is not at hand")
-    loop = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
+    losetup = shutil.which("losetup", path=f"{os.environ['PATH']}:/sbin:/usr/sbin")
+    if losetup is None:
+        pytest.skip("block device: util-linux's losetup is not installed")
+    loop = subprocess.run([losetup, "--find", "--show", image], capture_output=True, text=True)
     if loop.returncode != 0:
         pytest.skip(f"block device: no right to make a loop device ({loop.stderr.strip()})")
     device = loop.stdout.strip()
@@ -290,7 +291,7 @@ def test_block_device(tmp_path: Path) -> None:
         with emmap.open(device) as m:
             assert (len(m), m[5:10], m.size()) == (20480, b"block", 20480)
     finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
+        subprocess.run([losetup, "--detach", device], check=True)
 
 
 def test_full_disk(tmp_path: Path) -> None:
