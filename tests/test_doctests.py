@@ -17,6 +17,7 @@ import emmap
 
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
+
 def docstrings() -> Iterator[tuple[str, str]]:
     """The (name, docstring) of every module of emmap, of its functions, classes and their members.
 
