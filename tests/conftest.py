@@ -13,7 +13,7 @@ import pytest
 ALLOWED_SKIPS = (
     r"block device: no right to make a loop device",
     r"huge pages: ",
-    r"small disk: no right to mount a tmpfs",
+    r"small disk: no right to mount",
     r"strace may not trace here",
 )
 

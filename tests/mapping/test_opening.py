@@ -318,6 +318,23 @@ with emmap.open("file", "w+", size=1000) as m:
     ]
 
 
+def test_full_disk_gives_back_what_it_took(tmp_path: Path) -> None:
+    """ext4 gives out space piece by piece, and leaves the file longer when it runs out."""
+    script = """
+import emmap, errno, os
+free = lambda: os.statvfs(".").f_bavail
+with emmap.open("file", "w+", size=1000) as m:
+    os.sync()
+    before = free()
+    try: m.resize(1 << 30)
+    except OSError as error: print(error.errno == errno.ENOSPC, len(m), os.path.getsize("file"))
+    os.sync()
+    print(free() == before)
+"""
+    out = run_on_small_disk(script, tmp_path, "16m", "ext4")
+    assert out.splitlines() == ["True 1000 1000", "True"]
+
+
 # Anonymous memory
 
 
