@@ -10,7 +10,7 @@ import pytest
 # The script's working directory is $1, and $2 the size of what is mounted there.
 MOUNT = {
     "tmpfs": 'mount -t tmpfs -o size="$2" tmpfs "$1"',
-    "ext4": 'truncate -s "$2" "$1.image"; mkfs.ext4 -q -F "$1.image"; mount -o loop "$1.image" "$1"',
+    "ext4": 'truncate -s "$2" "$1.img"; mkfs.ext4 -q -F "$1.img"; mount -o loop "$1.img" "$1"',
 }
 
 

@@ -549,6 +549,30 @@ def test_fileno(path: Path) -> None:
         m.fileno()
 
 
+def test_values_that_change_the_mapping(path: Path) -> None:
+    """An argument's `__index__` is Python code, and may take away what was just looked at."""
+
+    class Number:
+        def __init__(self, change: Callable[[], None]) -> None:
+            self.change = change
+
+        def __index__(self) -> int:
+            self.change()
+            return 7
+
+    changes: list[tuple[Callable[[], None], type[Exception]]] = [
+        (lambda: m.resize(10), IndexError),
+        (lambda: m.protect(Protection.READ), emmap.ProtectionError),
+        (lambda: m.close(), emmap.ClosedError),
+    ]
+    for change, refusal in changes:
+        path.write_bytes(bytes(9000))
+        with emmap.open(path, "r+") as m:
+            with pytest.raises(refusal):
+                m[8000] = Number(change)
+        assert 7 not in path.read_bytes()
+
+
 # Lifetime
 
 
