@@ -567,9 +567,8 @@ def test_values_that_change_the_mapping(path: Path) -> None:
     ]
     for change, refusal in changes:
         path.write_bytes(bytes(9000))
-        with emmap.open(path, "r+") as m:
-            with pytest.raises(refusal):
-                m[8000] = Number(change)
+        with emmap.open(path, "r+") as m, pytest.raises(refusal):
+            m[8000] = Number(change)
         assert 7 not in path.read_bytes()
 
 

@@ -197,3 +197,51 @@ def test_zeros_that_were_read_are_marked() -> None:
 def test_the_mark_must_arrive_before_the_zeros(order: str) -> None:
     with pytest.raises(Violation):
         explore([loser(*order.split()), reader], byte="data", any=0)
+
+
+# Repair takes the marks away while others fault: emmap_pages_repair in system.c, lose in fault.c.
+# Of two sets of marks, "which" is the one in use; the page ends as the file's, or as known zeros.
+
+
+def faulting() -> Generator[Step, Any, None]:
+    yield "add", "users", 1
+    yield ("fence",)
+    marks = "marks 0" if (yield "load", "which") == 0 else "marks 1"
+    yield "call", lambda memory: {marks: 1}
+    yield "call", lambda memory: {"page": "zeros"}
+    yield "add", "users", -1
+    yield "add", "done", 1
+
+
+def repairer(left_out: str = "") -> Thread:
+    def thread() -> Generator[Step, Any, None]:
+        yield "call", lambda memory: {"which": 1}
+        if left_out != "wait":
+            yield "wait", "users", 0
+        if (yield "load", "marks 0"):
+            yield "call", lambda memory: {"page": "file's"}
+        yield "add", "done", 1
+
+    return thread
+
+
+def auditor(faults: int) -> Thread:
+    def thread() -> Generator[Step, Any, None]:
+        yield "wait", "done", faults + 1
+        if (yield "load", "page") == "zeros" and not (yield "load", "marks 1"):
+            raise Violation("zeros stayed, and no mark tells of them")
+
+    return thread
+
+
+REPAIR = {"users": 0, "which": 0, "marks 0": 0, "marks 1": 0, "page": "lost", "done": 0}
+
+
+@pytest.mark.parametrize("faults", [1, 2])
+def test_repair_leaves_no_unknown_zeros(faults: int) -> None:
+    assert explore([faulting] * faults + [repairer(), auditor(faults)], **REPAIR) > 20
+
+
+def test_repair_must_wait() -> None:
+    with pytest.raises(Violation):
+        explore([faulting, repairer("wait"), auditor(1)], **REPAIR)
