@@ -1,10 +1,9 @@
 from typing import SupportsIndex
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from emmap.mapping.memory import MappedMemory
 
-@disjoint_base
 class MappedCursor(MappedMemory):
     def tell(self) -> int: ...
     def seekable(self) -> bool: ...

@@ -1,12 +1,9 @@
 from typing import SupportsIndex
 
-from typing_extensions import disjoint_base
-
 from emmap.mapping.cursor import MappedCursor
 
 KNOWN_ADVICE: frozenset[int]
 
-@disjoint_base
 class MappedPages(MappedCursor):
     def protect(self, protection: int, offset: int = 0, length: int | None = None) -> None: ...
     def flush(

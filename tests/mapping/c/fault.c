@@ -81,6 +81,11 @@ static void a_single_lost_page_is_lost_alone(void)
     for (size_t i = 0; i < 100; i++)
         CHECK(peek(pages.base + i * page) == (i != 40) && is_lost(&pages, i * page) == (i == 40));
     CHECK(atomic_load(&pages.guard->lost.tail) == UINTPTR_MAX);
+
+    unsigned char resident;
+    void *granules = atomic_load(&pages.guard->lost.granules);
+    CHECK(mincore(granules, 1, &resident) == 0);
+    CHECK(emmap_pages_unmap(&pages) == 0 && mincore(granules, 1, &resident) != 0);
 }
 
 static void a_lost_first_or_last_page_spares_the_others(void)

@@ -234,8 +234,8 @@ static void the_bits_are_given_back(void)
 /* Threads that lose pages at once: no mark is dropped, not even when two map the bits together. */
 
 #define THREADS 4
-#define ROUNDS 50
-#define EACH 200
+#define ROUNDS 500 /* the threads meet when the bits are not there yet, once a round */
+#define EACH 20
 
 static struct emmap_lost common;
 static pthread_barrier_t together;

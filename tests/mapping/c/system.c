@@ -177,6 +177,7 @@ static void moves_with_mixed_protections(void)
         stand_in_the_way(&pages);
         CHECK(emmap_pages_resize(&pages, 5 * page, 1, fd, 0, 6 * page) == 0);
         CHECK(pages.base != base && !is_mapped(base, page));
+        CHECK(emmap_pages_protect(&pages, 0, 5 * page, PROT_READ) == 0);
         CHECK(peek(pages.base + 5) == 200);
         CHECK(holds_content(&pages, 6, 5 * page, 0));
         CHECK(emmap_pages_unmap(&pages) == 0);
