@@ -84,6 +84,13 @@ class Backing:
         self._identity = (status.st_dev, status.st_ino, status.st_rdev)
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
 
+    @classmethod
+    def owning(cls, fd: int) -> Backing:
+        """The backing that `fd`, from now on, belongs to. The file has no name."""
+        backing = cls(fd, None, keep=False)
+        backing.fd = fd
+        return backing
+
     @property
     def name(self) -> str | None:
         """The path of the file; None where it has none."""
@@ -122,7 +129,9 @@ class Backing:
                 "the mapping keeps no descriptor (trackfd=False, or a file without a name), so its "
                 "file cannot be reached"
             )
-        fd = os.open(self.name, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+        # O_NONBLOCK: a pipe may have taken the name, and opening it would wait.
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(self.name, (os.O_RDWR if write else os.O_RDONLY) | flags)
         if not self._is(fd):
             os.close(fd)
             raise OSError(errno.ESTALE, "another file has taken the mapped file's name", self.name)

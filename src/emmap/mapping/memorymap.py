@@ -88,11 +88,10 @@ class MemoryMap(MappedPages):
         *,
         trackfd: bool = True,
     ) -> Self:
-        """Maps `length` bytes (0: to the end) from `offset` of the open file `fileno` (-1:
-        anonymous).
+        """Maps `length` bytes (0: to the end) of an open file, or anonymous memory (`fileno` -1).
 
         Either `access`, or `flags` and `prot`, say how, as with the standard mmap. `trackfd=False`
-        keeps no copy of the descriptor; `resize` then opens the file again by its name.
+        keeps no copy of the descriptor, and then `size`, `resize` and `repair` cannot work.
         """
         fd, size, start = index(fileno), index(length), index(offset)
         if not 0 <= size <= sys.maxsize:
@@ -148,9 +147,11 @@ class MemoryMap(MappedPages):
 
     @classmethod
     def _anonymous(cls, size: int, flags: int, prot: int, address: int | None = None) -> Self:
-        """Maps memory without a file. Shared memory is a memfd, so that it can grow and be handed
-        on; where no descriptor is to be had, it is shared with children only, and has a fixed
-        size."""
+        """Maps memory without a file.
+
+        Shared memory is a memfd, so that it can grow and be handed on; where no descriptor is to
+        be had, it is shared with children only, and has a fixed size.
+        """
         self = super().__new__(cls)
         if flags & MAP_TYPE == MAP_SHARED and not flags & constants.MAP_HUGETLB:
             try:
@@ -158,12 +159,9 @@ class MemoryMap(MappedPages):
             except OSError:
                 fd = -1
             if fd >= 0:
-                try:
-                    os.ftruncate(fd, size)
-                    backing = Backing(fd, None, keep=True)
-                    self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address)
-                finally:
-                    os.close(fd)
+                backing = Backing.owning(fd)
+                os.ftruncate(fd, size)
+                self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address)
                 return self
         self._place(None, -1, 0, size, flags | MAP_ANONYMOUS, prot, address)
         return self
