@@ -9,7 +9,10 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 CORE = Path(__file__).parents[2] / "src" / "emmap" / "mapping"
-PROGRAMS = ["lost", "fault", "signals", "threads", "system"]
+PROGRAMS = ["lost", "fault", "signals", "threads", "system", "failing"]
+
+# Lets `failing` stand between the core and the kernel.
+WRAPPED = ["-Wl,--wrap=mmap", "-Wl,--wrap=mremap", "-Wl,--wrap=mprotect"]
 
 # Optimised, as users have it. gcc warns that ThreadSanitizer knows no fences: it sees the atomic
 # variables all the same, and tests/model is for the fences.
@@ -76,7 +79,8 @@ def test_program(program: str, core: list[str], tmp_path: Path) -> None:
     if program == "signals" and "-fsanitize=thread" in core:
         return  # it has one thread, and ThreadSanitizer delivers signals in a way of its own
     binary = tmp_path / program
-    built = run([*core, str(HERE / f"{program}.c"), "-o", str(binary)])
+    wrapped = WRAPPED if program == "failing" else []
+    built = run([*core, *wrapped, str(HERE / f"{program}.c"), "-o", str(binary)])
     assert built.returncode == 0, built.stdout
     done = run([str(binary)], env={**os.environ, **OPTIONS})
     print(done.stdout)

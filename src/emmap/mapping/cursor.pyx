@@ -123,14 +123,13 @@ cdef class MappedCursor(MappedMemory):
         ...     m.readline(), m.readline(), m.readline()
         (b'one\\n', b'two', b'')
         """
-        cdef Py_ssize_t n = self.rest()
-        cdef const unsigned char *place
+        cdef Py_ssize_t start = self.position, n = self.rest()
+        cdef const unsigned char *place = self.data + start
         cdef const unsigned char *newline
         cdef bytes line
-        self.require(self.position, self.position + n, PROT_READ)
+        self.require(start, start + n, PROT_READ)
         if n == 0:
             return b""
-        place = self.data + self.position
         # Lines are short: most end within what is searched with the GIL.
         newline = <const unsigned char *>memchr(place, 10, min(n, LARGE))  # SAFETY: inside; the GIL.
         if newline == NULL and n > LARGE:
@@ -138,9 +137,9 @@ cdef class MappedCursor(MappedMemory):
             with nogil:  # SAFETY: inside and held.
                 newline = <const unsigned char *>memchr(place + LARGE, 10, n - LARGE)
             self.let_go()
-            self.ensure_open()
-        line = self.copy_out(self.position, newline + 1 - place if newline != NULL else n)
-        self.position += len(line)
+            self.ensure_open()  # and no shorter, for it was held until now
+        line = self.copy_out(start, newline + 1 - place if newline != NULL else n)
+        self.position = start + len(line)
         return line
 
     def write(self, data, /):
@@ -201,6 +200,7 @@ cdef class MappedCursor(MappedMemory):
         """
         cdef Py_ssize_t to = dest, start = src, n = count, at
         cdef unsigned char touched
+        cdef size_t repairs = self.repairs
         self.require_writable()
         if min(to, start, n) < 0 or self.length - to < n or self.length - start < n:
             raise ValueError(f"source, destination, or count out of range: {n} bytes from {start} to "
@@ -220,6 +220,7 @@ cdef class MappedCursor(MappedMemory):
                 touched = (<volatile unsigned char *>self.data)[start + n - 1]
             self.raise_if_lost(start, start + n)
             self.copy_in(to, self.data + start, n)
+            self.raise_if_lost_since(repairs, start, start + n)
         finally:
             self.let_go()
 
@@ -228,6 +229,7 @@ cdef class MappedCursor(MappedMemory):
     cdef Py_ssize_t search(self, object sub, object start, object end, bint backwards) except -2:
         cdef Py_buffer needle
         cdef Py_ssize_t low, high, found = -1
+        cdef size_t repairs
         PyObject_GetBuffer(sub, &needle, PyBUF_SIMPLE)
         try:
             low = min(self.position, self.length) if start is ... else self.clamp(start)
@@ -237,13 +239,15 @@ cdef class MappedCursor(MappedMemory):
                 return -1
             if needle.len == 0:
                 return high if backwards else low
+            repairs = self.repairs
             self.hold()
             try:
                 found = self.search_in(low, high, &needle, backwards)
                 if found < 0:
-                    self.raise_if_lost(low, high)
+                    self.raise_if_lost_since(repairs, low, high)
                     return -1
-                self.raise_if_lost(low + found, high if backwards else low + found + needle.len)
+                self.raise_if_lost_since(repairs, low + found,
+                                         high if backwards else low + found + needle.len)
                 return low + found
             finally:
                 self.let_go()

@@ -20,8 +20,13 @@ struct chunk {
 static struct chunk table;
 static _Atomic(struct chunk *) likely_free = &table;
 
-/* Who had SIGBUS before us. Replaced as a whole and never freed: a handler may be reading it. */
-static _Atomic(struct sigaction *) previous;
+/* Who had SIGBUS before us, the latest first: there is more than one when somebody came on top of us,
+ * and we on top of him. Never freed: a handler may be reading it. */
+struct previous {
+    struct sigaction action;
+    struct previous *older;
+};
+static _Atomic(struct previous *) previous;
 
 /* Thread-local storage that a signal handler reads must not be allocated on first use. musl refuses
  * this model in a module loaded at run time, and has no need of it: it allocates when it loads. */
@@ -30,7 +35,10 @@ static _Atomic(struct sigaction *) previous;
 #else
 #define IN_HANDLER
 #endif
-static _Thread_local int passing IN_HANDLER; /* inside the previous handler: SI_TKILL, or 1 */
+static _Thread_local struct previous *passing IN_HANDLER; /* we are inside this one's handler */
+static _Thread_local int passing_raised IN_HANDLER;       /* what it handles was raised here */
+static _Thread_local const siginfo_t *passed IN_HANDLER;  /* what it was given, */
+static _Thread_local uintptr_t passed_from IN_HANDLER;    /* and by which frame */
 static _Thread_local int excused IN_HANDLER; /* one SIGBUS raised by another handler was let go */
 
 int emmap_probe(const void *address)
@@ -51,6 +59,8 @@ int emmap_probe(const void *address)
 static int tail_is_gone(struct emmap_guard *guard, uintptr_t page, uintptr_t end)
 {
     uintptr_t tail = atomic_load(&guard->lost.tail);
+    if (atomic_load(&guard->unreadable))
+        return 0;
     if (tail < end)
         end = tail; /* what follows has zeros already */
     for (size_t away = guard->page; page + away < end; away *= 2)
@@ -69,26 +79,27 @@ static int put_zeros(const struct emmap_guard *guard, uintptr_t from, uintptr_t 
 
 /* Marks the page and puts zeros there, in this order. The number of patches is bounded: the whole
  * tail is one, and a page inside the file takes its granule with it. */
-static int lose(struct emmap_guard *guard, uintptr_t address)
+static int lose(struct emmap_guard *guard, uintptr_t start, uintptr_t end, uintptr_t address)
 {
-    uintptr_t start = atomic_load(&guard->start), end = atomic_load(&guard->end);
-    uintptr_t from = address - (address - start) % guard->page, to = end;
+    uintptr_t page = address - (address - start) % guard->page, from = page, to = end;
 
     if (tail_is_gone(guard, from, end))
         emmap_lost_mark_tail(&guard->lost, from);
     else if (emmap_lost_mark_granule(&guard->lost, address, &from, &to) != 0)
         goto lose_all;
-    if (put_zeros(guard, from, to < end ? to : end))
+    /* Much memory may be refused (by overcommit, mlockall, a limit) where a page is not. */
+    if (put_zeros(guard, from, to < end ? to : end) || put_zeros(guard, page, page + guard->page))
         return 1;
 lose_all: /* vm.max_map_count is reached: one mapping over everything needs no further one */
     emmap_lost_mark_tail(&guard->lost, start);
     return put_zeros(guard, start, end);
 }
 
-static int covers(struct emmap_guard *guard, uintptr_t address)
+static int covers(struct emmap_guard *guard, uintptr_t address, uintptr_t *start, uintptr_t *end)
 {
-    return atomic_load(&guard->state) == EMMAP_LIVE && address >= atomic_load(&guard->start) &&
-           address < atomic_load(&guard->end);
+    return atomic_load(&guard->state) == EMMAP_LIVE &&
+           address >= (*start = atomic_load(&guard->start)) &&
+           address < (*end = atomic_load(&guard->end));
 }
 
 static int patch(uintptr_t address)
@@ -96,14 +107,15 @@ static int patch(uintptr_t address)
     for (struct chunk *chunk = &table; chunk != NULL; chunk = atomic_load(&chunk->next))
         for (int i = 0; i < GUARDS_IN_CHUNK; i++) {
             struct emmap_guard *guard = &chunk->guards[i];
-            if (!covers(guard, address))
+            uintptr_t start, end;
+            if (!covers(guard, address, &start, &end))
                 continue;
             /* The entry may be retired between the look and the patch, and its addresses belong to
              * somebody else by then. So: say that we are here, and look again. Who retires it says
              * so first, and then waits for us to go. tests/model/test_guard_model.py proves it. */
             atomic_fetch_add(&guard->users, 1);
             atomic_thread_fence(memory_order_seq_cst);
-            int patched = covers(guard, address) && lose(guard, address);
+            int patched = covers(guard, address, &start, &end) && lose(guard, start, end, address);
             atomic_fetch_sub(&guard->users, 1);
             if (patched)
                 return 1;
@@ -134,27 +146,37 @@ static int may_be_excused(const siginfo_t *info)
 /* A SIGBUS that is not ours does what it did before emmap came. */
 static void pass_on(int signal_number, siginfo_t *info, void *context)
 {
-    const struct sigaction *before = atomic_load(&previous);
-    int plain = !(before->sa_flags & SA_SIGINFO);
+    /* A new fault, and not the one that is being passed on: that handler has left by siglongjmp. (The
+     * description of the new one may lie where the old one lay, but not above a frame below it.) */
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    int left = info->si_code > 0 && (info != passed || here >= passed_from);
+    struct previous *outer = left ? NULL : passing;
+    struct previous *next = outer != NULL ? outer->older : atomic_load(&previous);
+    int plain = next != NULL && !(next->action.sa_flags & SA_SIGINFO);
+    int nobody = next == NULL || (plain && next->action.sa_handler == SIG_DFL);
+    int ignored = plain && next->action.sa_handler == SIG_IGN;
 
-    if (passing) {
-        /* The previous handler has us for its previous one, and raised. What began with a signal raised
-         * here may be such an answer to a fault; anything else has gone once round, and ends. */
-        if (passing != SI_TKILL || !may_be_excused(info))
-            die_by_default(info);
-    } else if (plain && before->sa_handler == SIG_IGN && info->si_code <= 0) {
+    if (ignored && (info->si_code <= 0 || info->si_code == BUS_MCEERR_AO))
         return;
-    } else if (plain && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) {
-        if (!may_be_excused(info))
-            die_by_default(info);
-    } else {
-        passing = info->si_code == SI_TKILL ? SI_TKILL : 1;
-        if (plain)
-            before->sa_handler(signal_number);
-        else
-            before->sa_sigaction(signal_number, info, context);
-        passing = 0;
+    /* Inside another's handler, only what began with a signal raised here may be such an answer. */
+    if ((nobody || ignored || outer != NULL) && (outer == NULL || passing_raised) &&
+        may_be_excused(info))
+        return;
+    if (nobody || ignored) {
+        die_by_default(info);
+        return;
     }
+    int raised = passing_raised;
+    passing = next;
+    passing_raised = info->si_code == SI_TKILL;
+    passed = info;
+    passed_from = here;
+    if (plain)
+        next->action.sa_handler(signal_number);
+    else
+        next->action.sa_sigaction(signal_number, info, context);
+    passing = outer;
+    passing_raised = raised;
 }
 
 static void on_sigbus(int signal_number, siginfo_t *info, void *context)
@@ -199,16 +221,20 @@ static int register_fork_handler(void)
 static int install(void)
 {
     struct sigaction now, ours = {.sa_sigaction = on_sigbus,
-                                  .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+                                  .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
     if (sigaction(SIGBUS, NULL, &now) != 0)
         return -errno;
     if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sigbus)
         return 0;
-    struct sigaction *kept = malloc(sizeof *kept);
-    if (kept == NULL)
-        return -ENOMEM;
-    *kept = now;
-    atomic_store(&previous, kept);
+    struct previous *latest = atomic_load(&previous);
+    if (latest == NULL || latest->action.sa_sigaction != now.sa_sigaction) {
+        struct previous *kept = malloc(sizeof *kept);
+        if (kept == NULL)
+            return -ENOMEM;
+        kept->action = now;
+        kept->older = latest;
+        atomic_store(&previous, kept);
+    }
     sigemptyset(&ours.sa_mask);
     return sigaction(SIGBUS, &ours, NULL) == 0 ? 0 : -errno;
 }
@@ -257,6 +283,7 @@ int emmap_guard_begin(struct emmap_guard **out, void *start, size_t span, size_t
         return rc != 0 ? rc : -ENOMEM;
     guard->page = page;
     atomic_store(&guard->prot, prot);
+    atomic_store(&guard->unreadable, !(prot & (PROT_READ | PROT_WRITE)));
     emmap_lost_begin(&guard->lost, (uintptr_t)start, span, page);
     atomic_store(&guard->forked_away, 0);
     atomic_store(&guard->start, (uintptr_t)start);

@@ -21,6 +21,7 @@ struct emmap_guard {
     _Atomic(uintptr_t) end;
     size_t page;                /* bytes in a page of this mapping */
     _Atomic(int) prot;          /* protection of the zeros */
+    _Atomic(int) unreadable;    /* some page may not be read: so a probe tells nothing */
     struct emmap_lost lost;
     void *home;                 /* the chunk of the table that holds this entry */
 };
@@ -46,17 +47,20 @@ static inline void emmap_guard_retire(struct emmap_guard *guard)
     emmap_guard_wait(guard);
 }
 
-/* Makes the guarded area `span` bytes long, in place. */
+/* Makes the guarded area `span` bytes long, in place. When this has returned no handler touches what
+ * was cut off. */
 static inline void emmap_guard_resize(struct emmap_guard *guard, size_t span)
 {
     atomic_store(&guard->lost.span, span);
     atomic_store(&guard->end, atomic_load(&guard->start) + span);
+    emmap_guard_wait(guard);
 }
 
 /* Guards `span` bytes at `start` instead. Only while nothing is lost and nobody touches the pages. */
 static inline void emmap_guard_move(struct emmap_guard *guard, void *start, size_t span)
 {
     emmap_guard_retire(guard);
+    emmap_lost_end(&guard->lost);
     emmap_lost_begin(&guard->lost, (uintptr_t)start, span, guard->page);
     atomic_store(&guard->start, (uintptr_t)start);
     atomic_store(&guard->end, (uintptr_t)start + span);

@@ -118,6 +118,15 @@ void emmap_lost_take(struct emmap_lost *lost, struct emmap_lost *taken)
     atomic_store(&taken->granules, atomic_exchange(&lost->granules, NULL));
 }
 
+void emmap_lost_settle(struct emmap_lost *lost)
+{
+    atomic_store(&lost->any, 0);
+    if (atomic_load(&lost->tail) != UINTPTR_MAX || atomic_load(&lost->granules) != NULL)
+        tell(lost);
+    else
+        atomic_store(&lost->unreported, 0);
+}
+
 void emmap_lost_put_back(struct emmap_lost *lost, struct emmap_lost *taken)
 {
     struct emmap_granules *from = atomic_load(&taken->granules), *to = NULL;

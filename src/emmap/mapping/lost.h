@@ -53,6 +53,9 @@ int emmap_lost_find(struct emmap_lost *lost, uintptr_t from, uintptr_t to, uintp
  * Handlers that had begun may still add to `taken`: wait for them before looking. */
 void emmap_lost_take(struct emmap_lost *lost, struct emmap_lost *taken);
 
+/* After that wait: a handler whose mark was taken may have told of it since. */
+void emmap_lost_settle(struct emmap_lost *lost);
+
 /* Adds the marks of `taken` again. */
 void emmap_lost_put_back(struct emmap_lost *lost, struct emmap_lost *taken);
 

@@ -49,10 +49,9 @@ int emmap_pages_return(struct emmap_pages *pages)
 {
     emmap_pages_end_guard(pages);
     /* SAFETY: the range lies in a reservation that the caller holds. */
-    if (mmap(pages->base, pages->span, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-        return -errno;
-    pages->base = NULL;
+    void *reserved = mmap(pages->base, pages->span, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    pages->base = NULL; /* in any case: the addresses are the reservation's again */
     pages->span = 0;
-    return 0;
+    return reserved == MAP_FAILED ? -errno : 0;
 }

@@ -44,6 +44,7 @@ cdef class MappedMemory:
     cdef long long file_offset      # of the first byte
     cdef Py_ssize_t exports         # views, and calls that work without the GIL
     cdef Py_ssize_t writers         # of these, the ones that may write
+    cdef size_t repairs             # how many times lost pages were mapped again
     cdef bint was_exported          # the buffer protocol has handed out the address at least once
     cdef list graves                # [(address, bytes)]: zeros where such an address once led
     cdef int protection             # of all pages, unless `protections` says more
@@ -64,12 +65,13 @@ cdef class MappedMemory:
     cdef int require_writable(self) except -1
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1
     cdef int raise_if_lost(self, Py_ssize_t start, Py_ssize_t stop) except -1
+    cdef int raise_if_lost_since(self, size_t repairs, Py_ssize_t start, Py_ssize_t stop) except -1
     cdef int update_rights(self) except -1
     cdef int range_of(self, object offset, object length, Py_ssize_t *start, Py_ssize_t *stop) except -1
     cdef void hold(self) noexcept
     cdef void let_go(self) noexcept
     cdef void unmap(self) noexcept
-    cdef void bury(self, size_t start, size_t span, bint replace) noexcept
+    cdef bint bury(self, size_t start, size_t span, bint replace) noexcept
     cdef bytes pick(self, Py_ssize_t start, Py_ssize_t n, Py_ssize_t step)
     cdef int spread(self, Py_ssize_t start, const unsigned char *source, Py_ssize_t n,
                     Py_ssize_t step) except -1

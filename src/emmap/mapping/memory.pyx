@@ -169,20 +169,23 @@ cdef class MappedMemory:
         elif self.was_exported:
             emmap_pages_end_guard(&self.pages)
             self.pages.span = 0
-            self.bury(base, span, replace=True)
+            if not self.bury(base, span, replace=True):
+                munmap(<void *>base, span)
         else:
             emmap_pages_unmap(&self.pages)
 
-    cdef void bury(self, size_t start, size_t span, bint replace) noexcept:
-        """Keeps addresses taken, by zeros, until this object dies.
+    cdef bint bury(self, size_t start, size_t span, bint replace) noexcept:
+        """Keeps addresses taken, by zeros, until this object dies. False where that fails.
 
         NumPy's `ndarray(buffer=m)` keeps a pointer without an export, which we cannot see. But it
         keeps `m` too: so such an array reads zeros when the pages have gone, and never crashes.
         """
-        if emmap_bury(<void *>start, span, replace) == 0:
-            if self.graves is None:
-                self.graves = []
-            self.graves.append((start, span))
+        if emmap_bury(<void *>start, span, replace) != 0:
+            return False
+        if self.graves is None:
+            self.graves = []
+        self.graves.append((start, span))
+        return True
 
     cdef void hold(self) noexcept:
         self.exports += 1
@@ -293,6 +296,14 @@ cdef class MappedMemory:
             return 0
         self._raise_lost(first)
 
+    cdef int raise_if_lost_since(self, size_t repairs, Py_ssize_t start, Py_ssize_t stop) except -1:
+        """The same after a touch without the GIL: `repair` may have taken away the marks of zeros
+        that were read before."""
+        self.raise_if_lost(start, stop)
+        if repairs != self.repairs:
+            self._raise_lost(<size_t>self.pages.base + self.head + start)
+        return 0
+
     def _raise_lost(self, size_t address):
         name = self._backing.name if self._backing is not None else None
         at = self.file_offset - self.head + <long long>(address - <size_t>self.pages.base)
@@ -307,6 +318,7 @@ cdef class MappedMemory:
         cdef bytes result
         cdef char *target
         cdef unsigned char *source
+        cdef size_t repairs
         if n == 0:
             self.ensure_open()
             return b""
@@ -320,11 +332,12 @@ cdef class MappedMemory:
             if emmap_lost_any(&self.pages.guard.lost):
                 self.raise_if_lost(start, start + n)
             return result
+        repairs = self.repairs
         self.hold()
         try:
             with nogil:  # SAFETY: inside, and the hold keeps the pages mapped and in place.
                 memcpy(target, source, n)
-            self.raise_if_lost(start, start + n)
+            self.raise_if_lost_since(repairs, start, start + n)
         finally:
             self.let_go()
         return result
@@ -332,6 +345,7 @@ cdef class MappedMemory:
     cdef int copy_in(self, Py_ssize_t start, const unsigned char *source, Py_ssize_t n) except -1:
         """Writes `n` bytes to [start, start + n), which lies inside. `source` may overlap it."""
         cdef unsigned char *target = self.data + start
+        cdef size_t repairs = self.repairs
         if n == 0:
             return 0
         self.prepare_write(start, start + n)
@@ -339,11 +353,13 @@ cdef class MappedMemory:
             memmove(target, source, n)  # SAFETY: inside, and the GIL keeps others away.
             return self.raise_if_lost(start, start + n)
         self.hold()
+        self.writers += 1  # nobody takes the right to write away meanwhile
         try:
             with nogil:  # SAFETY: inside, held, and the caller holds `source`.
                 memmove(target, source, n)
-            return self.raise_if_lost(start, start + n)
+            return self.raise_if_lost_since(repairs, start, start + n)
         finally:
+            self.writers -= 1
             self.let_go()
 
     def __len__(self):

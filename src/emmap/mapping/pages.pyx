@@ -6,6 +6,8 @@ with whole pages is done with each page that the range touches; advice that dest
 out those it only touches.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
+
 import errno
 import sys
 
@@ -51,8 +53,9 @@ cdef class MappedPages(MappedCursor):
         cdef Py_ssize_t first = 0, end = 0
         self.range_of(offset, length, &first, &end)
         self.raise_if_lost(0, 0)
-        start[0] = first + self.head
-        stop[0] = end + self.head
+        # What lies beside the bytes in the first and the last page belongs to nobody else.
+        start[0] = first + self.head if first else 0
+        stop[0] = end + self.head if end < self.length else self.pages.span
         return end > first
 
     # Protection
@@ -153,7 +156,7 @@ cdef class MappedPages(MappedCursor):
                 rc = emmap_pages_flush(&self.pages, start, stop, how, fd, self.file_offset - self.head)
             if self.lost:
                 self.raise_if_lost(0, self.length)
-            self.raise_if_file_ends_before(stop - self.head)
+            self.raise_if_file_ends_before(min(<Py_ssize_t>stop - self.head, self.length))
         finally:
             self.let_go()
         check(rc, "flush (MS_INVALIDATE needs pages that are not pinned)" if rc == -errno.EBUSY
@@ -231,17 +234,21 @@ cdef class MappedPages(MappedCursor):
         ...     m.populate(5000)
         """
         cdef size_t start = 0, stop = 0
+        cdef Py_ssize_t first = 0, end = 0
         cdef bint writing = write
         cdef int rc
         if not self.span_of(offset, length, &start, &stop):
             return
-        self.require(start - self.head, stop - self.head, PROT_WRITE if writing else PROT_READ)
+        self.range_of(offset, length, &first, &end)
+        self.require(first, end, PROT_WRITE if writing else PROT_READ)
         self.hold()
+        self.writers += writing
         try:
             with nogil:  # SAFETY: held; the guard answers a lost page.
                 rc = emmap_pages_populate(&self.pages, start, stop, writing)
-            self.raise_if_lost(start - self.head, stop - self.head)
+            self.raise_if_lost(first, end)
         finally:
+            self.writers -= writing
             self.let_go()
         check(rc, "populate", self.file_name())
 
@@ -281,7 +288,7 @@ cdef class MappedPages(MappedCursor):
                 if rc < 0 and pinned:  # The kernel does not say whether a page is lost: touch them.
                     emmap_pages_populate(&self.pages, start, stop, False)
             if rc < 0:
-                self.raise_if_lost(start - self.head, stop - self.head)
+                self.raise_if_lost(0, self.length)
         finally:
             self.let_go()
         check(rc, "pin the pages (ulimit -l tells how much may be pinned)" if pinned else "unpin",
@@ -305,9 +312,11 @@ cdef class MappedPages(MappedCursor):
             return
         if self.lost:
             self.raise_if_lost(0, self.length)
-        descriptor = self._backing.try_descriptor() if self._backing is not None else None
-        self.hold()
+        descriptor = None
+        self.hold()  # before a file is opened, which lets other threads run
         try:
+            if self._backing is not None:
+                descriptor = self._backing.try_descriptor()
             fd = descriptor.fd if descriptor is not None else -1
             with nogil:  # SAFETY: held, so the pages stay mapped.
                 rc = emmap_pages_evict(&self.pages, start, stop, fd, self.file_offset - self.head)
@@ -368,6 +377,7 @@ cdef class MappedPages(MappedCursor):
         if self._backing is None:
             self.set_length(length, -1, 0)
         else:
+            # Whatever follows lets other threads run; set_length looks again at what they may change.
             with self._backing.descriptor(write=not self.is_private()) as descriptor:
                 if self.is_private():
                     self.set_length(length, descriptor.fd, descriptor.size())
@@ -378,14 +388,14 @@ cdef class MappedPages(MappedCursor):
         cdef long long before = descriptor.size(), after = self.file_offset + length
         if after > before:
             grow_file(descriptor.fd, before, after, self.file_name())
-        elif after < before:
-            descriptor.truncate(after)
         try:
             self.set_length(length, descriptor.fd, after)
         except BaseException:
             if after > before:
                 descriptor.truncate(before)
             raise
+        if after < before:
+            descriptor.truncate(after)
         return 0
 
     cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1:
@@ -396,34 +406,56 @@ cdef class MappedPages(MappedCursor):
         cdef long long first = self.file_offset - self.head
         cdef size_t backed = max(file_size - first, 0) + page - 1
         cdef int rc
+        self.ensure_open()
+        if length < self.length and self.exports:  # also since `resize` looked
+            raise InUseError("a view was taken while the mapping was being resized")
         backed -= backed % page
         if old_span == 0 or span == 0:
             self.unmap()
             self.data = NULL
-            self._map(self._backing, fd, self.file_offset, length, self.protection, self.pages.flags, page)
+            try:
+                self._map(self._backing, fd, self.file_offset, length, self.protection,
+                          self.pages.flags, page)
+            except OSError:
+                self._map(self._backing, fd, self.file_offset, 0, self.protection,
+                          self.pages.flags, page)
+                raise
             return 0
-        if span < old_span and self.was_exported:
-            emmap_guard_resize(self.pages.guard, span)
-            self.bury(old_base + span, old_span - span, replace=True)
-            self.pages.span = span
-        else:
-            rc = emmap_pages_resize(&self.pages, span, self.exports == 0 and not self.fixed, fd, first,
-                                    backed)
-            if rc == -errno.EEXIST:
-                raise InUseError(f"mmap can't resize with extant pointers exported: the mapping cannot "
-                                 f"grow to {length} bytes where it is, and views or a fixed address "
-                                 f"keep it there")
-            check(rc, f"resize the mapping to {length} bytes", self.file_name())
-        if <size_t>self.pages.base != old_base and self.was_exported:
-            self.bury(old_base, old_span, replace=False)
-        self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
-        self.length = length
-        if self.protections is not None:
-            kept = [(a, min(b, span // page), p) for a, b, p in self.protections if a < span // page]
-            kept[-1] = (kept[-1][0], span // page, kept[-1][2])
-            self.protections = kept
-        self.protect_again()
-        return self.update_rights()
+        # Names, lists and exceptions let other threads run. So the short ways to the bytes are closed
+        # until all is true again, and nothing comes between the kernel's pages and `data`, `length`.
+        self.readable = self.writable = 0
+        try:
+            if span < old_span and self.was_exported:
+                emmap_guard_resize(self.pages.guard, span)
+                self.pages.span = span
+                self.length = length
+                self.bury(old_base + span, old_span - span, replace=True)
+            else:
+                rc = emmap_pages_resize(&self.pages, span, self.exports == 0 and not self.fixed, fd,
+                                        first, backed)
+                self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
+                if rc == 0:
+                    self.length = length
+                elif rc == -errno.EFAULT:
+                    raise PageLostError("pages are lost: the file was truncated, so the mapping "
+                                        "cannot be moved", self.file_name(), self.file_offset)
+                elif rc == -errno.EEXIST:
+                    raise InUseError(f"mmap can't resize with extant pointers exported: the mapping "
+                                     f"cannot grow to {length} bytes where it is, and views or a fixed "
+                                     f"address keep it there")
+                else:
+                    check(rc, f"resize the mapping to {length} bytes", self.file_name())
+            if <size_t>self.pages.base != old_base and self.was_exported:
+                self.bury(old_base, old_span, replace=False)
+            if self.protections is not None:
+                kept = [(a, min(b, span // page), p) for a, b, p in self.protections
+                        if a < span // page]
+                kept[-1] = (kept[-1][0], span // page, kept[-1][2])
+                self.protections = kept
+            self.protect_again()
+        finally:
+            self.update_rights()
+        return 0
 
     # Lost pages
 
@@ -454,20 +486,25 @@ cdef class MappedPages(MappedCursor):
             return
         if self._backing is None:
             raise PageLostError("anonymous memory that a child was not given cannot be repaired")
-        with self._backing.descriptor(write=not self.is_private() and
-                                     self.pages.prot & PROT_WRITE != 0) as descriptor:
-            if not self.is_private() and descriptor.size() < self.file_offset + self.length:
-                raise PageLostError(
-                    f"pages are still lost: the file has {descriptor.size()} bytes, and the mapping "
-                    f"ends at {self.file_offset + self.length}", self.file_name(), descriptor.size())
-            backed = max(descriptor.size() - self.file_offset + self.head, 0) + page - 1
-            rc = emmap_pages_repair(&self.pages, descriptor.fd, self.file_offset - self.head,
-                                    backed - backed % page)
-            if rc == -errno.ENXIO:
-                raise PageLostError(f"pages are still lost: the file has {descriptor.size()} bytes",
-                                    self.file_name(), descriptor.size())
-            check(rc, "map the lost pages again", self.file_name())
-        self.protect_again()
+        self.hold()  # before a file is opened, which lets other threads run: one may close us
+        try:
+            with self._backing.descriptor(write=not self.is_private() and
+                                         self.pages.prot & PROT_WRITE != 0) as descriptor:
+                if not self.is_private() and descriptor.size() < self.file_offset + self.length:
+                    raise PageLostError(
+                        f"pages are still lost: the file has {descriptor.size()} bytes, and the mapping "
+                        f"ends at {self.file_offset + self.length}", self.file_name(), descriptor.size())
+                backed = max(descriptor.size() - self.file_offset + self.head, 0) + page - 1
+                self.repairs += 1
+                rc = emmap_pages_repair(&self.pages, descriptor.fd, self.file_offset - self.head,
+                                        backed - backed % page)
+                if rc == -errno.ENXIO:
+                    raise PageLostError(f"pages are still lost: the file has {descriptor.size()} bytes",
+                                        self.file_name(), descriptor.size())
+                check(rc, "map the lost pages again", self.file_name())
+            self.protect_again()
+        finally:
+            self.let_go()
 
 
 def grow_file(int fd, long long before, long long after, name):
@@ -475,9 +512,11 @@ def grow_file(int fd, long long before, long long after, name):
 
     Raises `OSError` (ENOSPC) on a full disk, and the file is as it was.
     """
-    cdef int rc
-    with nogil:
-        rc = emmap_file_grow(fd, before, after)
+    cdef int rc = -errno.EINTR
+    while rc == -errno.EINTR:
+        PyErr_CheckSignals()
+        with nogil:
+            rc = emmap_file_grow(fd, before, after)
     check(rc, f"grow the file from {before} to {after} bytes", name)
 
 

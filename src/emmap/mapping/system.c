@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+/* Addresses that are taken, and hold nothing. */
+#define RESERVED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 static size_t down(size_t n, size_t page)
 {
@@ -55,61 +58,73 @@ static int map_part(const struct emmap_pages *pages, unsigned char *base, size_t
     if (rc == 0 && to > middle) {
         rc = map_at(base + middle, to - middle, pages->prot, pages->flags | fixed | MAP_ANONYMOUS,
                     -1, 0);
-        if (rc != 0 && middle > from)
+        if (rc != 0 && middle > from && fixed != MAP_FIXED) /* else it lies in what is ours already */
             munmap(base + from, middle - from);
     }
     return rc;
 }
 
-/* Protection or advice may have split the pages into several kernel mappings, which mremap does not
- * grow together. So a shared file is mapped anew, and private pages are copied. */
-static int copy_and_grow(struct emmap_pages *pages, size_t span, int fd, off_t offset,
-                         size_t backed, unsigned char **moved)
+/* Copies private pages, also such as may not be read. A lost one is -EFAULT here, and no signal. */
+static int copy_private(const struct emmap_pages *pages, unsigned char *target)
 {
-    unsigned char *target =
-        mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int rc = map_at(target, pages->span, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    if (memory < 0)
+        return -errno;
+    for (size_t at = 0; rc == 0 && at < pages->span;) {
+        /* SAFETY: both ranges are ours for `span` bytes, and the caller knows of no view. */
+        ssize_t n = pread(memory, target + at, pages->span - at, (off_t)(pages->base + at));
+        if (n > 0)
+            at += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            rc = n == 0 || errno == EIO ? -EFAULT : -errno;
+    }
+    close(memory);
+    return rc == 0 ? answer(mprotect(target, pages->span, pages->prot)) : rc;
+}
+
+/* Builds the larger mapping in a reservation, and takes the last step when nothing can fail any more:
+ * until then everything is as it was. */
+static int move_and_grow(struct emmap_pages *pages, size_t span, int fd, off_t offset,
+                         size_t backed)
+{
+    unsigned char *target = mmap(NULL, span, PROT_NONE, RESERVED, -1, 0);
     if (target == MAP_FAILED)
         return -errno;
-    int rc = map_part(pages, target, 0, span, MAP_FIXED, fd, offset, backed);
-    if (rc == 0 && (pages->flags & MAP_TYPE) == MAP_PRIVATE) {
-        if (mprotect(pages->base, pages->span, PROT_READ) != 0 ||
-            mprotect(target, pages->span, PROT_READ | PROT_WRITE) != 0)
-            rc = -errno;
-        else /* SAFETY: both ranges are ours for `span` bytes, and the caller knows of no view. */
-            memcpy(target, pages->base, pages->span);
-        if (rc == 0 && mprotect(target, pages->span, pages->prot) != 0)
-            rc = -errno;
-    }
+    int rc = map_part(pages, target, pages->span, span, MAP_FIXED, fd, offset, backed);
     if (rc != 0) {
         munmap(target, span);
         return rc;
     }
-    munmap(pages->base, pages->span);
-    *moved = target;
-    return 0;
-}
-
-static int move_and_grow(struct emmap_pages *pages, size_t span, int fd, off_t offset,
-                         size_t backed)
-{
-    size_t anonymous_from = backed > pages->span ? backed : pages->span;
-    unsigned char *moved = mremap(pages->base, pages->span, span, MREMAP_MAYMOVE);
-    int rc = 0;
-    if (moved == MAP_FAILED) {
-        rc = copy_and_grow(pages, span, fd, offset, backed, &moved);
-        if (rc != 0)
-            return rc;
-    } else if (fd >= 0 && span > anonymous_from) {
-        rc = map_part(pages, moved, anonymous_from, span, MAP_FIXED, fd, offset, backed);
-        if (rc != 0) {
-            munmap(moved + pages->span, span - pages->span);
-            span = pages->span;
+    /* The guard ends before the addresses are given up: they may be somebody else's at once. */
+    emmap_guard_retire(pages->guard);
+    if (mremap(pages->base, pages->span, pages->span, MREMAP_MAYMOVE | MREMAP_FIXED, target) ==
+        MAP_FAILED) {
+        rc = -errno;
+        emmap_guard_move(pages->guard, pages->base, pages->span);
+        /* mremap unmaps its target before it looks: somebody else may be there by now. */
+        if (map_at(target, pages->span, PROT_NONE, RESERVED | MAP_FIXED_NOREPLACE, -1, 0) != 0) {
+            munmap(target + pages->span, span - pages->span);
+            return -ENOMEM;
         }
+        /* Protection or advice has split the pages into several kernel mappings, which do not move
+         * together before Linux 6.17. So a shared file is mapped anew, and private pages are copied. */
+        if (rc == -EFAULT)
+            rc = (pages->flags & MAP_TYPE) == MAP_PRIVATE
+                     ? copy_private(pages, target)
+                     : map_part(pages, target, 0, pages->span, MAP_FIXED, fd, offset, backed);
+        if (rc != 0) {
+            munmap(target, span);
+            return rc;
+        }
+        emmap_guard_retire(pages->guard);
+        munmap(pages->base, pages->span);
     }
-    pages->base = moved;
+    pages->base = target;
     pages->span = span;
-    emmap_guard_move(pages->guard, moved, span);
-    return rc;
+    emmap_guard_move(pages->guard, target, span);
+    return 0;
 }
 
 int emmap_pages_resize(struct emmap_pages *pages, size_t span, int may_move, int fd, off_t offset,
@@ -142,7 +157,7 @@ int emmap_pages_repair(struct emmap_pages *pages, int fd, off_t offset, size_t b
 {
     struct emmap_lost *lost = &pages->guard->lost, before;
     uintptr_t base = (uintptr_t)pages->base, end = base + pages->span, from, to;
-    int rc = 0;
+    int rc = 0, prot = atomic_load(&pages->guard->prot);
 
     for (uintptr_t at = base; emmap_lost_find(lost, at, end, &from, &to); at = to)
         if (to - base > backed)
@@ -151,9 +166,10 @@ int emmap_pages_repair(struct emmap_pages *pages, int fd, off_t offset, size_t b
      * stays. At worst it marks a page that is well again, never the other way round. */
     emmap_lost_take(lost, &before);
     emmap_guard_wait(pages->guard);
+    emmap_lost_settle(lost);
     for (uintptr_t at = base; rc == 0 && emmap_lost_find(&before, at, end, &from, &to); at = to)
         /* SAFETY: a lost run lies inside the mapping; zeros of the guard are what is replaced. */
-        rc = map_at((unsigned char *)from, to - from, pages->prot, pages->flags | MAP_FIXED, fd,
+        rc = map_at((unsigned char *)from, to - from, prot, pages->flags | MAP_FIXED, fd,
                     offset + (off_t)(from - base));
     if (rc != 0)
         emmap_lost_put_back(lost, &before);
@@ -165,10 +181,15 @@ int emmap_pages_protect(struct emmap_pages *pages, size_t start, size_t stop, in
 {
     start = down(start, pages->page);
     stop = up(stop, pages->page);
-    if (mprotect(pages->base + start, stop - start, prot) != 0)
-        return -errno;
-    atomic_fetch_or(&pages->guard->prot, prot);
-    return 0;
+    /* First, and for good: zeros that come in between must not have less than what is now granted. */
+    int before = atomic_fetch_or(&pages->guard->prot, prot);
+    if (!(prot & (PROT_READ | PROT_WRITE)))
+        atomic_store(&pages->guard->unreadable, 1);
+    emmap_guard_wait(pages->guard);
+    if (mprotect(pages->base + start, stop - start, prot) == 0)
+        return 0;
+    atomic_store(&pages->guard->prot, before);
+    return -errno;
 }
 
 int emmap_pages_flush(struct emmap_pages *pages, size_t start, size_t stop, int flags, int fd,
@@ -202,11 +223,15 @@ int emmap_pages_advise(struct emmap_pages *pages, size_t start, size_t stop, int
         start = down(start, pages->page);
         stop = up(stop, pages->page);
     }
-    if (madvise(pages->base + start, stop - start, advice) != 0)
-        return -errno;
-    /* The fork handler must know which pages a child does not have. Part of them counts as all. */
-    if (advice == MADV_DONTFORK)
-        atomic_store(&pages->guard->forked_away, 1);
+    /* The fork handler must know which pages a child does not have, before a thread can fork. Part of
+     * them counts as all. */
+    int before = advice == MADV_DONTFORK ? atomic_exchange(&pages->guard->forked_away, 1) : 0;
+    if (madvise(pages->base + start, stop - start, advice) != 0) {
+        int rc = -errno;
+        if (advice == MADV_DONTFORK)
+            atomic_store(&pages->guard->forked_away, before);
+        return rc;
+    }
     if (advice == MADV_DOFORK && start == 0 && stop == pages->span)
         atomic_store(&pages->guard->forked_away, 0);
     return 0;
@@ -222,10 +247,13 @@ int emmap_pages_populate(struct emmap_pages *pages, size_t start, size_t stop, i
             return 0;
         if (errno != EINVAL && errno != EFAULT)
             return -errno;
-        /* Before Linux 5.14, or with a lost page, which the guard shall see. Adding no bit makes a
-         * page writable without a change that another process could see. */
+        /* Before Linux 5.14, or with a lost page, which the guard shall see. Putting a byte in its own
+         * place makes a page writable without a change that another process could see. (An `or` of no
+         * bits does too; but clang knows that it changes nothing, and leaves it out.) */
         for (; at < end; at += pages->page)
-            atomic_fetch_or((_Atomic(unsigned char) *)at, 0);
+            for (unsigned char was = *(volatile unsigned char *)at;
+                 !atomic_compare_exchange_weak((_Atomic(unsigned char) *)at, &was, was);)
+                ;
     } else {
         /* Not MADV_POPULATE_READ: a touch brings in the cached pages around it too, which makes it
          * three times as fast. The disk is asked for all of them beforehand. */
@@ -274,8 +302,11 @@ int emmap_file_grow(int fd, off_t from, off_t to)
             else if (errno != EINTR)
                 rc = -errno;
         }
-    /* A disk that fills up half-way leaves a file that is half-way longer. */
-    if (rc != 0 && ftruncate(fd, from) != 0)
+    /* A disk that fills up half-way leaves a file that is half-way longer. One that is longer than we
+     * wanted was grown by somebody else meanwhile, and is his. */
+    struct stat now;
+    if (rc != 0 && fstat(fd, &now) == 0 && now.st_size > from && now.st_size <= to &&
+        ftruncate(fd, from) != 0)
         return -errno;
     return rc;
 }

@@ -3,6 +3,8 @@
 #include "check.h"
 #include "single.h"
 
+#include <sys/resource.h>
+
 /* Truncation */
 
 static void a_truncated_page_reads_zeros_and_is_marked(void)
@@ -136,6 +138,37 @@ static void a_full_table_of_kernel_mappings_loses_all(void)
     CHECK(peek(range + 2 * page) == 0);
     CHECK(lost_run(&pages, 0, 3 * page, &from, &to) && from == 0 && to == 3 * page);
     CHECK(peek(range) == 0);
+}
+
+/* Where much memory is refused, zeros for the page that is touched will do. */
+static void a_limit_on_memory_leaves_room_for_a_page(void)
+{
+    size_t page = page_size(), span = 4096 * page;
+    struct rlimit limit = {64 * page, 64 * page};
+    int fd = memory_file(page);
+    CHECK(ftruncate(fd, (off_t)span) == 0);
+    struct emmap_pages pages = map_shared(fd, span);
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0)
+        SKIP("root is not limited, and cannot become somebody else here");
+    CHECK(ftruncate(fd, 0) == 0 && setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    if (mlockall(MCL_FUTURE) != 0)
+        SKIP("this user may not pin memory");
+    CHECK(peek(pages.base + 5 * page) == 0 && is_lost(&pages, 5 * page));
+    CHECK(peek(pages.base + span - 1) == 0 && is_lost(&pages, span - 1));
+}
+
+/* A page that may not be read looks lost to a probe, and must not be taken for that. */
+static void pages_that_may_not_be_read_are_spared(void)
+{
+    size_t page = page_size();
+    int fd = memory_file(2 * page);
+    struct emmap_pages pages = map_pages(fd, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    CHECK(emmap_pages_resize(&pages, 4 * page, 1, fd, 0, 2 * page) == 0);
+    poke(pages.base + 3 * page, 99); /* no file can take this away */
+    CHECK(emmap_pages_protect(&pages, 2 * page, 4 * page, PROT_NONE) == 0);
+    CHECK(ftruncate(fd, 0) == 0 && peek(pages.base) == 0);
+    CHECK(emmap_pages_protect(&pages, 2 * page, 4 * page, PROT_READ) == 0);
+    CHECK(peek(pages.base + 3 * page) == 99 && !is_lost(&pages, 3 * page));
 }
 
 /* Whose pages they are */
@@ -308,6 +341,8 @@ int main(void)
         TEST(a_lost_first_or_last_page_spares_the_others),
         TEST(a_large_mapping_loses_a_granule),
         TEST(a_full_table_of_kernel_mappings_loses_all),
+        TEST(a_limit_on_memory_leaves_room_for_a_page),
+        TEST(pages_that_may_not_be_read_are_spared),
         TEST(pages_of_others_still_kill),
         TEST(an_area_can_shrink_and_move),
         TEST(many_mappings_are_guarded_at_once),

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "check.h"
 
+#include <setjmp.h>
+
 static volatile sig_atomic_t calls, last_code;
 static volatile pid_t last_sender;
 static void *volatile last_address;
@@ -132,6 +134,36 @@ static void where_it_is_ignored_only_a_fault_kills(void)
     CHECK(peek(ours.base) == 0);
 }
 
+static sigjmp_buf before_the_fault;
+
+static void leave(int signal_number)
+{
+    count(signal_number);
+    siglongjmp(before_the_fault, 1);
+}
+
+static void another_handler_may_leave_by_siglongjmp(void)
+{
+    handle_simply(leave, 0);
+    guard_a_mapping();
+    other_mapping();
+    for (volatile int i = 1; i <= 3; i++) {
+        if (sigsetjmp(before_the_fault, 1) == 0)
+            touch_foreign();
+        CHECK(calls == i);
+    }
+    CHECK(peek(ours.base) == 0 && calls == 3);
+}
+
+/* Where it was ignored, it did not interrupt a system call either. */
+static void an_ignored_signal_interrupts_nothing(void)
+{
+    struct sigaction now;
+    handle_simply(SIG_IGN, 0);
+    guard_a_mapping();
+    CHECK(sigaction(SIGBUS, NULL, &now) == 0 && (now.sa_flags & SA_RESTART));
+}
+
 /* Who comes after us: like faulthandler, he puts back whom he found, and raises the signal anew */
 
 static struct sigaction found_by_later;
@@ -230,6 +262,8 @@ int main(void)
         TEST(another_handler_gets_what_is_not_ours),
         TEST(a_plain_handler_gets_it_too),
         TEST(another_handler_gets_faults_of_others),
+        TEST(another_handler_may_leave_by_siglongjmp),
+        TEST(an_ignored_signal_interrupts_nothing),
         TEST(by_default_it_kills),
         TEST(where_it_is_ignored_only_a_fault_kills),
         TEST(a_later_handler_does_not_hide_our_pages),
