@@ -1,6 +1,7 @@
 """What the comparisons with the standard `mmap.mmap` share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +37,11 @@ def agree() -> Callable[..., Any]:
         return expected
 
     return agree
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of four pages."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 64)
+    return path

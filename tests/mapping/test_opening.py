@@ -18,13 +18,6 @@ from mapping.small_disk import run_on_small_disk
 PAGE = emmap.PAGESIZE
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 64)  # four pages
-    return path
-
-
 # Modes
 
 

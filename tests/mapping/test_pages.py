@@ -16,14 +16,6 @@ import emmap
 from emmap import Advice, Protection
 from mapping.proc import PAGE, smaps_of
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 64)  # four pages
-    return path
-
-
 # Protection
 
 

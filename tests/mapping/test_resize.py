@@ -10,14 +10,6 @@ import emmap
 from emmap import Protection
 from mapping.proc import PAGE, blocked_behind, smaps_of
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 64)  # four pages
-    return path
-
-
 # Size
 
 

@@ -15,13 +15,6 @@ from emmap import Protection
 from mapping.proc import PAGE
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 64)  # four pages
-    return path
-
-
 def test_copies_give_the_gil_away() -> None:
     """Another thread runs on while large ranges are read, searched and moved."""
     ticks = 0

@@ -12,14 +12,6 @@ import pytest
 import emmap
 from mapping.proc import blocked_behind, mapped_in
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 64)  # four pages
-    return path
-
-
 # Lifetime
 
 

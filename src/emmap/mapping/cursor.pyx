@@ -1,5 +1,5 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
-"""A mapping as a file: a position that reading and writing move. Second of a MemoryMap's four
+"""A mapping as a file: a position that reading and writing move. Second of a MemoryMap's five
 layers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer

@@ -1,8 +1,8 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The bytes of a mapping: who may touch them, and for how long they live.
 
-This is the lowest of the four layers that make a `MemoryMap` (bytes, cursor, pages, map). It holds
-the only copy of the SIGBUS guard in the process. Each access has the same three parts: one
+This is the lowest of the five layers that make a `MemoryMap`: bytes, cursor, pages, file, map. It
+holds the only copy of the SIGBUS guard in the process. Each access has the same three parts: one
 comparison tells whether the bytes are there and may be touched, then they are copied, then one
 load tells whether a page was lost on the way.
 """

@@ -1,4 +1,4 @@
-"""`MemoryMap`: a file or memory, mapped. The last of four layers (bytes, cursor, pages, map)."""
+"""`MemoryMap`: a file or memory, mapped. The last of the five layers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from emmap.mapping.constants import (
     PROT_READ,
     PROT_WRITE,
 )
+from emmap.mapping.file import MappedFile, file_page
 from emmap.mapping.memory import as_one_class
-from emmap.mapping.pages import MappedPages, file_page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ ACCESS_NAMES = {
 
 
 @as_one_class
-class MemoryMap(MappedPages):
+class MemoryMap(MappedFile):
     """Bytes of a file, or memory, in this process's address space.
 
     `emmap.open` and `emmap.anonymous` make one. The constructor takes what that of the standard

@@ -6,8 +6,8 @@ import os
 
 from emmap.mapping.backing import file_size, name_of
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
+from emmap.mapping.file import grow_file
 from emmap.mapping.memorymap import MemoryMap, _reserve, check_range
-from emmap.mapping.pages import grow_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

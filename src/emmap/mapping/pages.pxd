@@ -8,6 +8,4 @@ cdef class MappedPages(MappedCursor):
     cdef int record(self, size_t first, size_t end, int prot) except -1
     cdef int protect_again(self) except -1
     cdef int set_pinned(self, object offset, object length, bint pinned) except -1
-    cdef int resize_file(self, Py_ssize_t length, object descriptor) except -1
-    cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1
     cdef int raise_if_file_ends_before(self, Py_ssize_t stop) except -1
