@@ -144,27 +144,24 @@ def numpy_sum(v: Victim) -> bool:
 
 
 def four_threads(v: Victim) -> bool:
-    """Four threads read while two others map and unmap the file all the time."""
+    """Four threads read while two others map and unmap the file."""
     v.truncate(PAGE)
     told: list[bool] = []
-    done = threading.Event()
 
     def reader(page: int) -> None:
         told.append(v.told(lambda: v.m[page * PAGE :], page * PAGE))
 
     def opener() -> None:
-        while not done.is_set():
+        for _ in range(10):
             with emmap.open(v.path) as m:
                 assert m[0] == 1
 
     openers = [threading.Thread(target=opener) for _ in range(2)]
     readers = [threading.Thread(target=reader, args=(page,)) for page in (1, 2, 3, 1)]
-    for thread in openers + readers:
+    threads = [openers[0], *readers[:2], openers[1], *readers[2:]]
+    for thread in threads:
         thread.start()
-    for thread in readers:
-        thread.join()
-    done.set()
-    for thread in openers:
+    for thread in threads:
         thread.join()
     return told == [True] * 4
 
@@ -211,6 +208,7 @@ OPERATIONS = {
 
 def main(operation: str, with_faulthandler: str, times: int) -> None:
     told = 0
+    sys.setswitchinterval(1e-4)  # or the threads that map and unmap keep the readers waiting
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         path = os.path.join(folder, "file")
         with subprocess.Popen(
