@@ -153,7 +153,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": model,
         "processors": str(len(os.sched_getaffinity(0))),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
