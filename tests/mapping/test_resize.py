@@ -62,6 +62,15 @@ def test_resize_keeps_protection(path: Path) -> None:
             m[PAGE] = 1
 
 
+def test_protection_ends_with_its_pages(path: Path) -> None:
+    with emmap.open(path, "r+") as m:
+        m.protect(Protection.NONE, PAGE, 1)
+        m.resize(0)
+        m.resize(3 * PAGE)
+        m[PAGE] = 1
+        assert m[PAGE] == 1
+
+
 def test_private_pages_move_whole(path: Path) -> None:
     """Private changes survive a move, also when protection has split the pages."""
     before = path.read_bytes()

@@ -97,13 +97,10 @@ cdef class MappedFile(MappedPages):
         cdef size_t page = self.pages.page
         cdef size_t span = (self.head + length + page - 1) // page * page if length else 0
         cdef size_t old_base = <size_t>self.pages.base, old_span = self.pages.span
-        cdef long long first = self.file_offset - self.head
-        cdef size_t backed = max(file_size - first, 0) + page - 1
         cdef int rc
         self.ensure_open()
         if length < self.length and self.exports:  # also since `resize` looked
             raise InUseError("a view was taken while the mapping was being resized")
-        backed -= backed % page
         if old_span == 0 or span == 0:
             self.unmap()
             self.data = NULL
@@ -126,7 +123,7 @@ cdef class MappedFile(MappedPages):
                 self.bury(old_base + span, old_span - span, replace=True)
             else:
                 rc = emmap_pages_resize(&self.pages, span, self.exports == 0 and not self.fixed, fd,
-                                        first, backed)
+                                        self.file_offset - self.head, self.backed_by(file_size))
                 self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
                 if rc == 0:
                     self.length = length
@@ -151,6 +148,11 @@ cdef class MappedFile(MappedPages):
             self.update_rights()
         return 0
 
+    cdef size_t backed_by(self, long long file_size) noexcept:
+        """The bytes from the first page's start that lie in pages of a file of this size."""
+        cdef size_t page = self.pages.page
+        return (max(file_size - self.file_offset + self.head, 0) + page - 1) // page * page
+
     # Lost pages
 
     def repair(self):
@@ -173,7 +175,6 @@ cdef class MappedFile(MappedPages):
         0
         0
         """
-        cdef size_t page = self.pages.page, backed
         cdef int rc
         self.ensure_open()
         if not self.lost:
@@ -184,17 +185,17 @@ cdef class MappedFile(MappedPages):
         try:
             with self._backing.descriptor(write=not self.is_private() and
                                          self.pages.prot & PROT_WRITE != 0) as descriptor:
-                if not self.is_private() and descriptor.size() < self.file_offset + self.length:
+                size = descriptor.size()
+                if not self.is_private() and size < self.file_offset + self.length:
                     raise PageLostError(
-                        f"pages are still lost: the file has {descriptor.size()} bytes, and the mapping "
-                        f"ends at {self.file_offset + self.length}", self.file_name(), descriptor.size())
-                backed = max(descriptor.size() - self.file_offset + self.head, 0) + page - 1
+                        f"pages are still lost: the file has {size} bytes, and the mapping ends at "
+                        f"{self.file_offset + self.length}", self.file_name(), size)
                 self.repairs += 1
                 rc = emmap_pages_repair(&self.pages, descriptor.fd, self.file_offset - self.head,
-                                        backed - backed % page)
+                                        self.backed_by(size))
                 if rc == -errno.ENXIO:
-                    raise PageLostError(f"pages are still lost: the file has {descriptor.size()} bytes",
-                                        self.file_name(), descriptor.size())
+                    raise PageLostError(f"pages are still lost: the file has {size} bytes",
+                                        self.file_name(), size)
                 check(rc, "map the lost pages again", self.file_name())
             self.protect_again()
         finally:

@@ -87,6 +87,7 @@ cdef class MappedMemory:
         self.head = head
         self.file_offset = offset
         self.protection = prot
+        self.protections = None
         self._backing = backing
         self.fixed = address != 0
         self.update_rights()
