@@ -8,7 +8,7 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, NEGATIVE_NUMBERS, check_offset, failing_on, parse_offset
-from emmap.cli.values import NUMBERS, TYPES, decode
+from emmap.cli.values import NUMBERS, decode, type_option
 
 DEFAULT_LENGTH = 16
 
@@ -18,14 +18,7 @@ DEFAULT_LENGTH = 16
 )
 @click.argument("file", type=FILE)
 @click.argument("offset", type=parse_offset)
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(TYPES),
-    default="u8",
-    show_default=True,
-    help="What lies there; numbers are little-endian.",
-)
+@type_option("What lies there; numbers are little-endian.")
 @click.option(
     "--length",
     type=click.IntRange(min=1),

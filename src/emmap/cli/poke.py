@@ -6,7 +6,7 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, NEGATIVE_NUMBERS, Failure, failing_on, parse_offset
-from emmap.cli.values import TYPES, encode
+from emmap.cli.values import encode, type_option
 
 LARGEST_FILE = 2**63 - 1
 
@@ -17,14 +17,7 @@ LARGEST_FILE = 2**63 - 1
 @click.argument("file", type=FILE)
 @click.argument("offset", type=parse_offset)
 @click.argument("value")
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(TYPES),
-    default="u8",
-    show_default=True,
-    help="How to write VALUE; numbers are little-endian, text is as typed.",
-)
+@type_option("How to write VALUE; numbers are little-endian, text is as typed.")
 def command(file: str, offset: int, value: str, kind: str) -> None:
     """Write VALUE at OFFSET of FILE (decimal, or hexadecimal with 0x).
 

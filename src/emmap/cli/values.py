@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
+from typing import Any
+
+import click
 
 from emmap.cli.common import parse_integer
 
@@ -22,6 +26,18 @@ INTEGERS = {
 FLOATS = {"f32": "<f", "f64": "<d"}
 NUMBERS = INTEGERS | FLOATS
 TYPES = (*NUMBERS, "text", "hex")
+
+
+def type_option(explanation: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option ``--type``, which a command gets as its parameter `kind`."""
+    return click.option(
+        "--type",
+        "kind",
+        type=click.Choice(TYPES),
+        default="u8",
+        show_default=True,
+        help=explanation,
+    )
 
 
 def encode(value: str, kind: str) -> bytes:
