@@ -10,7 +10,15 @@ what the kernel does with its pages. Rooms are loaded when a name of theirs is f
 2
 """
 
-from emmap.errors import ClosedError, Error, InUseError, PageLostError, ProtectionError
+from emmap.errors import (
+    AddressSpaceError,
+    ClosedError,
+    CorruptFileError,
+    Error,
+    InUseError,
+    PageLostError,
+    ProtectionError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +41,10 @@ _ROOMS = {
 _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")
 
 __all__ = [
+    "AddressSpaceError",
     "Advice",
     "ClosedError",
+    "CorruptFileError",
     "Error",
     "InUseError",
     "MemoryMap",

@@ -26,7 +26,38 @@ class InUseError(Error, BufferError):
     """A view of the memory is held by somebody, and what was asked would pull it away."""
 
 
-# The world's side: the bytes are gone.
+# The world's side: there is no more room, or the bytes are gone or damaged.
+
+
+class AddressSpaceError(Error, MemoryError):
+    """A mapping would have to grow past the addresses that it has reserved.
+
+    What is mapped stays readable and writable. Open the file again with a larger `reserve=`.
+    """
+
+
+class CorruptFileError(Error, ValueError):
+    """The bytes are not what they should be: damaged, cut short, or never of this format.
+
+    `filename` is the file where it is known, `offset` the place of the first wrong byte.
+
+    >>> error = CorruptFileError("no arena", "/tmp/data", 64)
+    >>> str(error), isinstance(error, ValueError)
+    ("no arena: '/tmp/data', offset 64", True)
+    """
+
+    def __init__(self, message: str, filename: str | None = None, offset: int = 0) -> None:
+        super().__init__(message, filename, offset)
+        self.filename = filename
+        self.offset = offset
+
+    def __str__(self) -> str:
+        where = f"offset {self.offset}"
+        return (
+            f"{self.args[0]}: {self.filename!r}, {where}"
+            if self.filename
+            else f"{self.args[0]} ({where})"
+        )
 
 
 class PageLostError(Error, OSError):
