@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 CORE = Path(__file__).parents[2] / "src" / "emmap" / "mapping"
-PROGRAMS = ["lost", "fault", "signals", "threads", "system", "failing"]
+PROGRAMS = ["lost", "fault", "signals", "threads", "system", "growth", "failing"]
 
 # Lets `failing` stand between the core and the kernel.
 WRAPPED = ["-Wl,--wrap=mmap", "-Wl,--wrap=mremap", "-Wl,--wrap=mprotect"]

@@ -39,6 +39,11 @@ def name_of(fd: int) -> str | None:
         return None
 
 
+def _identity(fd: int) -> tuple[int, int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino, status.st_rdev
+
+
 class Descriptor:
     """A descriptor of a mapping's file, for the length of a `with` block."""
 
@@ -49,9 +54,6 @@ class Descriptor:
 
     def size(self) -> int:
         return file_size(self.fd, self._name) or 0
-
-    def truncate(self, size: int) -> None:
-        os.ftruncate(self.fd, size)
 
     def close(self) -> None:
         if not self._borrowed:
@@ -78,10 +80,9 @@ class Backing:
     def __init__(self, fd: int, name: str | None, *, keep: bool, reopen: bool = True) -> None:
         """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open;
         without it and without `reopen`, there is no descriptor ever."""
-        status = os.fstat(fd)
         self._name = name
         self._reopen = reopen and name is not None
-        self._identity = (status.st_dev, status.st_ino, status.st_rdev)
+        self._identity = _identity(fd)
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0) if keep else -1
 
     @classmethod
@@ -110,10 +111,13 @@ class Backing:
 
     def _is(self, fd: int) -> bool:
         try:
-            status = os.fstat(fd)
+            return _identity(fd) == self._identity
         except OSError:
             return False
-        return (status.st_dev, status.st_ino, status.st_rdev) == self._identity
+
+    def identify(self) -> None:
+        """Takes what the kept descriptor shows now for the mapped file."""
+        self._identity = _identity(self.fd)
 
     def descriptor(self, *, write: bool = False) -> Descriptor:
         """A descriptor, to be used in a `with` block. Raises `OSError` when the file is not there

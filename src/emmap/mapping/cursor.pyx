@@ -61,7 +61,7 @@ cdef class MappedCursor(MappedMemory):
         3
         """
         cdef Py_ssize_t distance = pos, origin = whence, start
-        self.ensure_open()
+        self.look()
         if origin == 0:
             start = 0
         elif origin == 1:
@@ -87,7 +87,7 @@ cdef class MappedCursor(MappedMemory):
         """
         cdef Py_ssize_t wanted = -1 if n is None else n
         cdef bytes result
-        self.ensure_open()
+        self.look()
         if not 0 <= wanted <= self.rest():
             wanted = self.rest()
         result = self.copy_out(self.position, wanted)
@@ -103,7 +103,7 @@ cdef class MappedCursor(MappedMemory):
         0
         """
         cdef unsigned char byte
-        self.ensure_open()
+        self.look()
         if self.position >= self.length:
             raise ValueError(f"read byte out of range: the position is at the end, {self.position}")
         if self.readable == 0:
@@ -123,10 +123,12 @@ cdef class MappedCursor(MappedMemory):
         ...     m.readline(), m.readline(), m.readline()
         (b'one\\n', b'two', b'')
         """
-        cdef Py_ssize_t start = self.position, n = self.rest()
+        cdef Py_ssize_t start = self.position, n
         cdef const unsigned char *place = self.data + start
         cdef const unsigned char *newline
         cdef bytes line
+        self.look()
+        n = self.rest()
         self.require(start, start + n, PROT_READ)
         if n == 0:
             return b""
@@ -157,6 +159,7 @@ cdef class MappedCursor(MappedMemory):
         PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
         try:
             self.require_writable()
+            self.look()
             if self.position > self.length or source.len > self.rest():
                 raise ValueError(f"data out of range: {source.len} bytes at position "
                                  f"{self.position} of {self.length}")
@@ -180,6 +183,7 @@ cdef class MappedCursor(MappedMemory):
         if number != value:
             raise OverflowError(f"a byte is an int from 0 to 255, not {number}")
         self.require_writable()
+        self.look()
         if self.position >= self.length:
             raise ValueError(f"write byte out of range: the position is at the end, {self.position}")
         self.copy_in(self.position, &value, 1)
@@ -202,6 +206,7 @@ cdef class MappedCursor(MappedMemory):
         cdef unsigned char touched
         cdef size_t repairs = self.repairs
         self.require_writable()
+        self.look()
         if min(to, start, n) < 0 or self.length - to < n or self.length - start < n:
             raise ValueError(f"source, destination, or count out of range: {n} bytes from {start} to "
                              f"{to} in a mapping of {self.length}")
@@ -232,6 +237,7 @@ cdef class MappedCursor(MappedMemory):
         cdef size_t repairs
         PyObject_GetBuffer(sub, &needle, PyBUF_SIMPLE)
         try:
+            self.look()
             low = min(self.position, self.length) if start is ... else self.clamp(start)
             high = self.length if end is ... else self.clamp(end)
             self.require(low, high, PROT_READ)

@@ -61,6 +61,9 @@ static int tail_is_gone(struct emmap_guard *guard, uintptr_t page, uintptr_t end
     uintptr_t tail = atomic_load(&guard->lost.tail);
     if (atomic_load(&guard->unreadable))
         return 0;
+    uintptr_t filled = guard->lost.start + atomic_load(&guard->lost.filled);
+    if (filled < end)
+        end = filled; /* what follows never was in the file */
     if (tail < end)
         end = tail; /* what follows has zeros already */
     for (size_t away = guard->page; page + away < end; away *= 2)

@@ -51,9 +51,16 @@ static inline void emmap_guard_retire(struct emmap_guard *guard)
  * was cut off. */
 static inline void emmap_guard_resize(struct emmap_guard *guard, size_t span)
 {
-    atomic_store(&guard->lost.span, span);
+    atomic_store(&guard->lost.filled, span);
     atomic_store(&guard->end, atomic_load(&guard->start) + span);
     emmap_guard_wait(guard);
+}
+
+/* Says how much of the guarded area holds something: what lies behind was never in the file. It
+ * decides how large a granule is, and how far to look whether a whole tail has gone. */
+static inline void emmap_guard_fill(struct emmap_guard *guard, size_t filled)
+{
+    atomic_store(&guard->lost.filled, filled);
 }
 
 /* Guards `span` bytes at `start` instead. Only while nothing is lost and nobody touches the pages. */

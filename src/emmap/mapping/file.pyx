@@ -1,12 +1,14 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The file under a mapping: its size, growth, and pages that come back. Fourth of five layers."""
 
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from posix.unistd cimport close
 
 import errno
 
-from emmap.errors import InUseError, PageLostError, ProtectionError
-from emmap.mapping.memory cimport check, emmap_guard_resize, emmap_pages
+from emmap.errors import AddressSpaceError, InUseError, PageLostError, ProtectionError
+from emmap.mapping.growth import grow_file, shrink_file, take_growth_back
+from emmap.mapping.memory cimport check, emmap_guard_fill, emmap_guard_resize, emmap_pages
 from emmap.mapping.pages cimport MappedPages
 
 
@@ -15,7 +17,11 @@ cdef extern from "system.h" nogil:
     int emmap_pages_resize(emmap_pages *pages, size_t span, int may_move, int fd, long long offset,
                            size_t backed)
     int emmap_pages_repair(emmap_pages *pages, int fd, long long offset, size_t backed)
-    int emmap_file_grow(int fd, long long start, long long stop)
+    int emmap_pages_shorten(emmap_pages *pages, size_t length)
+    int emmap_pages_replace(emmap_pages *pages, int fd, long long offset)
+    int emmap_file_look(int fd, emmap_file *file)
+    int emmap_file_may_be_copied_up(int fd)
+    int emmap_file_open_again(int fd)
     int emmap_file_page(int fd, size_t *page)
 
 
@@ -34,15 +40,22 @@ cdef class MappedFile(MappedPages):
         self.ensure_open()
         return self.length if self._backing is None else self._backing.size()
 
+    @property
+    def capacity(self):
+        """The bytes it can grow to without being moved: what `reserve=` got, else the length."""
+        self.ensure_open()
+        return self.room or self.length
+
     def resize(self, newsize, /):
         """Makes the mapping `newsize` bytes long, and a shared mapping's file end where it ends.
 
         Growing takes space on the disk for every new byte: a full disk raises `OSError` (ENOSPC)
         here, and everything is as it was. A private mapping never changes its file: it grows over
         what the file has, and then with zeros. With exported views it grows in place or raises
-        `InUseError`; it does not shrink. Raises `ProtectionError` for a shared mapping that is
-        open for reading. Cost: the new bytes on the disk, and one system call where nothing has to
-        move.
+        `InUseError`; it does not shrink. With `reserve=` it is never moved, and growing past
+        `capacity` raises `AddressSpaceError`. Raises `ProtectionError` for a shared mapping that is
+        open for reading. Where several processes make a file longer, use `grow`. Cost: the new bytes
+        on the disk, and one system call where nothing has to move.
 
         >>> import emmap
         >>> with emmap.anonymous(10) as m:
@@ -51,9 +64,31 @@ cdef class MappedFile(MappedPages):
         20000
         """
         cdef Py_ssize_t length = newsize
-        self.ensure_open()
+        self.look()
         if length < 0:
             raise ValueError(f"new size out of range: {newsize} bytes")
+        self.change_length(length, False)
+
+    def grow(self, size, /):
+        """Makes the mapping at least `size` bytes long; never shorter.
+
+        As `resize`, but what other processes have added to the file stays. With `reserve=` every
+        process that has the file mapped sees the new bytes at once, at unchanged addresses.
+
+        >>> import emmap
+        >>> with emmap.anonymous(10, shared=True, reserve=1 << 30) as m:
+        ...     view = memoryview(m)
+        ...     m.grow(20000)
+        ...     len(view), len(m), m.capacity
+        (10, 20000, 1073741824)
+        """
+        cdef Py_ssize_t length = size
+        self.look()
+        if length > self.length:
+            self.change_length(length, True)
+
+    cdef int change_length(self, Py_ssize_t length, bint only_longer) except -1:
+        """Raises with nothing changed, or makes the mapping `length` bytes long."""
         if not self.is_private() and not self.pages.prot & PROT_WRITE:
             raise ProtectionError("mmap can't resize a readonly memory map: open it with mode 'r+'")
         if self.reservation is not None or self.placed is not None:
@@ -68,29 +103,153 @@ cdef class MappedFile(MappedPages):
         if self._backing is None and not self.is_private() and length > self.length:
             raise OSError(errno.ENOTSUP, "shared anonymous memory without a descriptor has a fixed "
                           "size; use emmap.anonymous(size, shared=True)")
+        if self.room:
+            return self.change_in_room(length)
         if self._backing is None:
-            self.set_length(length, -1, 0)
-        else:
-            # Whatever follows lets other threads run; set_length looks again at what they may change.
-            with self._backing.descriptor(write=not self.is_private()) as descriptor:
-                if self.is_private():
-                    self.set_length(length, descriptor.fd, descriptor.size())
-                else:
-                    self.resize_file(length, descriptor)
+            return self.set_length(length, -1, 0)
+        # Whatever follows lets other threads run; set_length looks again at what they may change.
+        with self._backing.descriptor(write=not self.is_private()) as descriptor:
+            if self.is_private():
+                self.set_length(length, descriptor.fd, descriptor.size())
+            else:
+                self.resize_file(length, descriptor, only_longer)
+        return 0
 
-    cdef int resize_file(self, Py_ssize_t length, object descriptor) except -1:
-        cdef long long before = descriptor.size(), after = self.file_offset + length
-        if after > before:
-            grow_file(descriptor.fd, before, after, self.file_name())
+    cdef int change_in_room(self, Py_ssize_t length) except -1:
+        """The pages are there already: only the file becomes longer or shorter."""
+        cdef Py_ssize_t before = self.length
+        if length > self.room:
+            raise AddressSpaceError(
+                f"a mapping with room for {self.room} bytes cannot grow to {length}: open it again "
+                f"with a larger reserve= (ulimit -v may limit the addresses of a process)")
+        if length > before:
+            if self._backing is not None:
+                with self._backing.descriptor() as descriptor:
+                    grow_file(descriptor.fd, self.file_offset + length, self.file_name())
+                self.ensure_open()
+            if length > self.length:  # else another thread or `follow` was faster
+                self.fill(length)
+            return 0
+        self.fill(length)  # first: no view of what goes away can be taken from now on
         try:
-            self.set_length(length, descriptor.fd, after)
+            if self._backing is None:
+                check(emmap_pages_shorten(&self.pages, self.head + length), "shrink the mapping", None)
+            else:
+                with self._backing.descriptor() as descriptor:
+                    shrink_file(descriptor.fd, self.file_offset + length, self.file_name())
+        except BaseException:
+            if self.data != NULL:
+                self.fill(before)
+            raise
+        return 0
+
+    cdef int fill(self, Py_ssize_t length) except -1:
+        """`length` bytes of the reserved pages hold something from now on."""
+        cdef size_t page = self.pages.page
+        self.length = length
+        emmap_guard_fill(self.pages.guard, (self.head + length + page - 1) // page * page)
+        return self.update_rights()
+
+    cdef int follow(self) except -1:
+        """Sees how long the file has become. A mapping never becomes shorter by itself: when the file
+        does, pages are lost."""
+        cdef emmap_file now
+        cdef Py_ssize_t length
+        if self._backing is None or emmap_file_look(self._backing.fd, &now) != 0:
+            return 0
+        if self.seen.changed == 0:
+            self.seen = now
+            self.may_be_copied_up = emmap_file_may_be_copied_up(self._backing.fd)
+        if self.may_be_copied_up and now.changed != self.seen.changed:
+            self.show_copy(now)
+        if now.device != self.seen.device or now.inode != self.seen.inode:
+            return 0  # somebody closed our descriptor, and its number is another file's
+        length = min(max(now.size - self.file_offset, 0), self.room)
+        if length > self.length:
+            self.fill(length)
+        return 0
+
+    cdef int show_copy(self, emmap_file now) except -1:
+        """A file on overlayfs that was opened for reading is one of a lower layer. When somebody writes
+        to it, it is copied to the upper layer, and changes only there. So map that one, in place: it
+        begins with the same bytes."""
+        cdef int fd = check(emmap_file_open_again(self._backing.fd), "open the file again",
+                            self.file_name())
+        try:
+            check(emmap_pages_replace(&self.pages, fd, self.file_offset - self.head),
+                  "map the file's copy in the upper layer", self.file_name())
+        finally:
+            close(fd)
+        self.may_be_copied_up = False
+        self.seen = now
+        self._backing.identify()
+        return self.protect_again()
+
+    cdef int resize_file(self, Py_ssize_t length, object descriptor, bint only_longer) except -1:
+        cdef long long before = descriptor.size(), after = self.file_offset + length
+        name = self.file_name()
+        if after > before:
+            before = grow_file(descriptor.fd, after, name)
+        try:
+            self.set_length(length, descriptor.fd, max(before, after))
         except BaseException:
             if after > before:
-                descriptor.truncate(before)
+                take_growth_back(descriptor.fd, before, after, name)
             raise
-        if after < before:
-            descriptor.truncate(after)
+        if after < before and not only_longer:
+            shrink_file(descriptor.fd, after, name)
         return 0
+
+    def splice(self, start, stop, data, /):
+        """Replaces the bytes from `start` to `stop` by `data`, whose length may differ.
+
+        What lies behind moves, and a shared mapping's file becomes longer or shorter. `start` and
+        `stop` are as in a slice. Everything is checked and the disk space taken before a byte
+        moves; but a process that is killed in the middle leaves the bytes half moved. Raises as
+        `resize` does, and `ValueError` when the file goes on behind the mapping. Cost: a copy of
+        all that follows `start`, without the GIL.
+
+        >>> import emmap
+        >>> with emmap.anonymous(10) as m:
+        ...     m[:] = b"one, three"
+        ...     m.splice(5, 5, b"two, ")
+        ...     m.splice(0, 3, b"1")
+        ...     m[:]
+        b'1, two, three'
+        """
+        cdef Py_ssize_t first, end, before, after
+        cdef Py_buffer source
+        self.look()
+        self.require_writable()
+        PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
+        try:
+            # SAFETY: addresses are compared, none is followed.
+            if source.buf < self.data + self.length and source.buf + source.len > self.data:
+                return MappedFile.splice(self, start, stop, bytes(data))
+            if not self.is_private() and self._backing is not None and \
+                    self._backing.size() > self.file_offset + self.length:
+                raise ValueError("the file goes on behind the mapping: map it to its end to splice it")
+            first, end, _ = slice(start, stop).indices(self.length)
+            end = max(first, end)
+            before = self.length
+            after = before - (end - first) + source.len
+            if after < before and self.exports:
+                raise InUseError("a view of the mapping is held, so it cannot become shorter")
+            self.prepare_write(first, before)
+            if after > before:
+                self.change_length(after, False)
+            try:
+                if after != before and end < before:
+                    self.move(first + source.len, end, before - end)
+            except BaseException:
+                if after > before and self.data != NULL and self.exports == 0:
+                    self.change_length(before, False)
+                raise
+            self.copy_in(first, <const unsigned char *>source.buf, source.len)
+        finally:
+            PyBuffer_Release(&source)
+        if after < before:
+            self.change_length(after, False)
 
     cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1:
         """Makes the pages fit `length` bytes, of which the file has those before `file_size`."""
@@ -151,6 +310,8 @@ cdef class MappedFile(MappedPages):
     cdef size_t backed_by(self, long long file_size) noexcept:
         """The bytes from the first page's start that lie in pages of a file of this size."""
         cdef size_t page = self.pages.page
+        if self.room and not self.is_private():
+            return self.pages.span
         return (max(file_size - self.file_offset + self.head, 0) + page - 1) // page * page
 
     # Lost pages
@@ -186,6 +347,8 @@ cdef class MappedFile(MappedPages):
             with self._backing.descriptor(write=not self.is_private() and
                                          self.pages.prot & PROT_WRITE != 0) as descriptor:
                 size = descriptor.size()
+                if self.room and not self.exports and size >= self.file_offset:
+                    self.fill(min(self.length, size - self.file_offset))  # somebody shortened it
                 if not self.is_private() and size < self.file_offset + self.length:
                     raise PageLostError(
                         f"pages are still lost: the file has {size} bytes, and the mapping ends at "
@@ -200,19 +363,6 @@ cdef class MappedFile(MappedPages):
             self.protect_again()
         finally:
             self.let_go()
-
-
-def grow_file(int fd, long long before, long long after, name):
-    """Makes the file `fd` `after` bytes long, from `before`, with space on the disk for every byte.
-
-    Raises `OSError` (ENOSPC) on a full disk, and the file is as it was.
-    """
-    cdef int rc = -errno.EINTR
-    while rc == -errno.EINTR:
-        PyErr_CheckSignals()
-        with nogil:
-            rc = emmap_file_grow(fd, before, after)
-    check(rc, f"grow the file from {before} to {after} bytes", name)
 
 
 def file_page(int fd, name):

@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-void emmap_lost_begin(struct emmap_lost *lost, uintptr_t start, size_t span, size_t page)
+void emmap_lost_begin(struct emmap_lost *lost, uintptr_t start, size_t filled, size_t page)
 {
     lost->start = start;
     lost->page = page;
-    atomic_store(&lost->span, span);
+    atomic_store(&lost->filled, filled);
     atomic_store(&lost->tail, UINTPTR_MAX);
     atomic_store(&lost->granules, NULL);
     atomic_store(&lost->unreported, 0);
@@ -38,7 +38,7 @@ static struct emmap_granules *granules_of(struct emmap_lost *lost)
                                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (fresh == MAP_FAILED)
             return NULL;
-        fresh->bytes = (atomic_load(&lost->span) / lost->page / EMMAP_GRANULES + 1) * lost->page;
+        fresh->bytes = (atomic_load(&lost->filled) / lost->page / EMMAP_GRANULES + 1) * lost->page;
         if (atomic_compare_exchange_strong(&lost->granules, &granules, fresh))
             granules = fresh;
         else
@@ -111,7 +111,7 @@ int emmap_lost_find(struct emmap_lost *lost, uintptr_t from, uintptr_t to, uintp
 
 void emmap_lost_take(struct emmap_lost *lost, struct emmap_lost *taken)
 {
-    emmap_lost_begin(taken, lost->start, atomic_load(&lost->span), lost->page);
+    emmap_lost_begin(taken, lost->start, atomic_load(&lost->filled), lost->page);
     atomic_store(&lost->any, 0);
     atomic_store(&lost->unreported, 0);
     atomic_store(&taken->tail, atomic_exchange(&lost->tail, UINTPTR_MAX));

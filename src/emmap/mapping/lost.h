@@ -31,12 +31,12 @@ struct emmap_lost {
     _Atomic(uintptr_t) tail;    /* every address from here on is lost; UINTPTR_MAX: none */
     _Atomic(struct emmap_granules *) granules;
     uintptr_t start;            /* address of the mapping's first page */
-    _Atomic(size_t) span;       /* bytes of the mapping, whole pages */
+    _Atomic(size_t) filled;     /* bytes of it that are known to hold something, whole pages */
     size_t page;                /* bytes of a page */
 };
 
-/* Begins with nothing lost in the `span` bytes at `start`, in pages of `page` bytes. */
-void emmap_lost_begin(struct emmap_lost *lost, uintptr_t start, size_t span, size_t page);
+/* Begins with nothing lost in the `filled` bytes at `start`, in pages of `page` bytes. */
+void emmap_lost_begin(struct emmap_lost *lost, uintptr_t start, size_t filled, size_t page);
 
 /* Marks everything from `address` to the end of the mapping. */
 void emmap_lost_mark_tail(struct emmap_lost *lost, uintptr_t address);

@@ -28,6 +28,21 @@ int emmap_pages_map(struct emmap_pages *pages, void *address, int replace, int f
     return 0;
 }
 
+int emmap_pages_reserve(struct emmap_pages *pages, size_t least, int fd, off_t offset)
+{
+    const size_t enough = (size_t)1 << 30;
+    int rc = emmap_pages_map(pages, NULL, 0, fd, offset);
+    while (rc == -ENOMEM && pages->span > least) {
+        size_t wish = pages->span <= enough ? least : pages->span / 2 < enough ? enough : pages->span / 2;
+        pages->span = wish > least ? wish - wish % pages->page : least;
+        rc = emmap_pages_map(pages, NULL, 0, fd, offset);
+    }
+    /* SAFETY: just mapped. An unknown advice is refused, and all is as well without. */
+    if (rc == 0)
+        madvise(pages->base, pages->span, MADV_DONTDUMP);
+    return rc;
+}
+
 void emmap_pages_end_guard(struct emmap_pages *pages)
 {
     if (pages->guard != NULL)

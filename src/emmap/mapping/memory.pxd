@@ -11,6 +11,7 @@ cdef extern from "fault.h" nogil:
     cdef struct emmap_guard:
         emmap_lost lost
     void emmap_guard_resize(emmap_guard *guard, size_t span)
+    void emmap_guard_fill(emmap_guard *guard, size_t filled)
 
 cdef extern from "system.h" nogil:
     cdef struct emmap_pages:
@@ -21,6 +22,7 @@ cdef extern from "system.h" nogil:
         int flags
         emmap_guard *guard
     int emmap_pages_map(emmap_pages *pages, void *address, int replace, int fd, long long offset)
+    int emmap_pages_reserve(emmap_pages *pages, size_t least, int fd, long long offset)
     int emmap_pages_unmap(emmap_pages *pages)
     void emmap_pages_end_guard(emmap_pages *pages)
     int emmap_bury(void *start, size_t span, int replace)
@@ -37,6 +39,8 @@ cdef int check(int rc, str doing, object name) except -1
 cdef class MappedMemory:
     cdef unsigned char *data        # the first byte that was asked for; NULL once closed
     cdef Py_ssize_t length          # bytes
+    cdef Py_ssize_t settled         # `length` where it changes by our own calls only, else 0
+    cdef Py_ssize_t room            # bytes it can grow to where it is; 0: nothing was reserved
     cdef Py_ssize_t readable        # `length` while every byte may be read, else 0
     cdef Py_ssize_t writable        # `length` while every byte may be written, else 0
     cdef emmap_pages pages          # what holds them
@@ -56,11 +60,18 @@ cdef class MappedMemory:
     cdef list placed                # of a reservation: the addresses [(start, end)] given away
     cdef object __weakref__
 
+    cdef inline int look(self) except -1:
+        """Raises unless the mapping is open, and sees how long it is by now."""
+        if self.data == NULL:
+            self.require(0, 0, 0)
+        return self.follow() if self.room else 0
+
     cdef inline int ensure_open(self) except -1:
         if self.data == NULL:
             self.require(0, 0, 0)
         return 0
 
+    cdef int follow(self) except -1
     cdef int require(self, Py_ssize_t start, Py_ssize_t stop, int right) except -1
     cdef int require_writable(self) except -1
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1

@@ -41,7 +41,7 @@ cdef extern from "access.h" nogil:
     void emmap_set_sequence_item(PyObject *type, ssizeargfunc item)
 
 cdef extern from "sys/mman.h":
-    int PROT_READ, PROT_WRITE, PROT_EXEC
+    int PROT_READ, PROT_WRITE, PROT_EXEC, MAP_NORESERVE
     int munmap(void *start, size_t span)
 
 # What an empty mapping points at: nothing to read, but not NULL, which means closed.
@@ -60,22 +60,29 @@ cdef class MappedMemory:
     """Bytes that lie in mapped pages; the base of `MemoryMap`, which is made by `emmap.open`."""
 
     def _map(self, object backing, int fd, long long offset, Py_ssize_t length, int prot, int flags,
-             size_t page, size_t address=0, MappedMemory reservation=None):
+             size_t page, size_t address=0, MappedMemory reservation=None, Py_ssize_t reserve=0):
         """Maps `length` bytes from `offset` of `fd` (-1: anonymous), at `address` unless that is 0.
 
         Inside `reservation` the pages replace what is reserved there, and give it back in the end.
+        With `reserve` the pages go on past the end, for as many bytes as there are addresses for.
         """
         cdef Py_ssize_t head = offset % <long long>page
+        cdef size_t filled = (head + length + page - 1) // page * page
         cdef int rc
         if self.data != NULL:
             raise ValueError("this object is mapped already")
         self.pages.page = page
         self.pages.prot = prot
         self.pages.flags = flags
-        if length:
-            self.pages.span = (head + length + page - 1) // page * page
-            rc = emmap_pages_map(&self.pages, <void *>address, reservation is not None, fd,
-                                 offset - head)
+        if length or reserve:
+            if reserve:
+                self.pages.flags |= MAP_NORESERVE
+                self.pages.span = (head + max(reserve, length) + page - 1) // page * page
+                rc = emmap_pages_reserve(&self.pages, max(filled, page), fd, offset - head)
+            else:
+                self.pages.span = filled
+                rc = emmap_pages_map(&self.pages, <void *>address, reservation is not None, fd,
+                                     offset - head)
             if rc < 0:
                 self.pages.span = 0
                 check(rc, f"map {length} bytes", backing.name if backing is not None else None)
@@ -84,6 +91,9 @@ cdef class MappedMemory:
         else:
             self.data = NOTHING
         self.length = length
+        self.room = min(max(reserve, length), <Py_ssize_t>self.pages.span - head) if reserve else 0
+        if reserve:
+            emmap_guard_fill(self.pages.guard, filled)
         self.head = head
         self.file_offset = offset
         self.protection = prot
@@ -95,6 +105,7 @@ cdef class MappedMemory:
             self.reservation = reservation
             reservation.placed.append((address, address + self.pages.span))
             reservation.hold()
+        self.look()
 
     def _reserve(self):
         """Makes the pages a range of addresses to place other mappings in."""
@@ -150,7 +161,7 @@ cdef class MappedMemory:
             self.raise_if_lost(0, 0)
         finally:
             self.data = NULL
-            self.length = self.readable = self.writable = 0
+            self.length = self.settled = self.room = self.readable = self.writable = 0
             if self.exports == 0:
                 self.unmap()
             if self._backing is not None:
@@ -215,6 +226,10 @@ cdef class MappedMemory:
         return self.file_offset
 
     @property
+    def _room(self):
+        return self.room
+
+    @property
     def lost(self):
         """Has a page been lost? It stays true until `repair`."""
         return self.pages.guard != NULL and emmap_lost_any(&self.pages.guard.lost) != 0
@@ -240,6 +255,7 @@ cdef class MappedMemory:
             everywhere = PROT_READ | PROT_WRITE | PROT_EXEC
             for _, _, protection in self.protections:
                 everywhere &= protection | (PROT_READ if protection & PROT_WRITE else 0)
+        self.settled = 0 if self.room else self.length
         self.readable = self.length if everywhere & (PROT_READ | PROT_WRITE) else 0
         self.writable = self.length if everywhere & PROT_WRITE else 0
         return 0
@@ -363,13 +379,17 @@ cdef class MappedMemory:
             self.writers -= 1
             self.let_go()
 
+    cdef int follow(self) except -1:
+        """Sees how long the file has become, where there is room to grow. MappedFile knows."""
+        return 0
+
     def __len__(self):
-        self.ensure_open()
+        self.look()
         return self.length
 
     cdef Py_ssize_t index_of(self, object item) except -1:
         cdef Py_ssize_t i = PyNumber_AsSsize_t(item, IndexError)
-        self.ensure_open()
+        self.look()
         if i < 0:
             i += self.length
         if not 0 <= i < self.length:
@@ -377,7 +397,7 @@ cdef class MappedMemory:
         return i
 
     def __getitem__(self, item):
-        cdef Py_ssize_t start, stop, step, i = emmap_small_index(<PyObject *>item, self.length)
+        cdef Py_ssize_t start, stop, step, i = emmap_small_index(<PyObject *>item, self.settled)
         cdef unsigned char byte
         if 0 <= i < self.readable:
             # SAFETY: inside; the GIL keeps close and resize away; the guard answers a lost page.
@@ -386,7 +406,9 @@ cdef class MappedMemory:
                 self.raise_if_lost(i, i + 1)
             return PyLong_FromLong(byte)
         if emmap_small_slice(<PyObject *>item, &start, &stop):
-            stop = min(stop, self.length)
+            if stop > self.length:
+                self.look()
+                stop = self.length if stop > self.length else stop
             return self.copy_out(start, max(stop - start, 0))
         if PyIndex_Check(item):
             i = self.index_of(item)
@@ -394,7 +416,7 @@ cdef class MappedMemory:
         if not PySlice_Check(item):
             raise TypeError(f"mmap indices must be integers or slices, not {type(item).__name__}")
         PySlice_Unpack(item, &start, &stop, &step)
-        self.ensure_open()
+        self.look()
         i = PySlice_AdjustIndices(self.length, &start, &stop, step)
         return self.copy_out(start, i) if step == 1 else self.pick(start, i, step)
 
@@ -413,7 +435,7 @@ cdef class MappedMemory:
         return result
 
     def __setitem__(self, item, value):
-        cdef Py_ssize_t i = emmap_small_index(<PyObject *>item, self.length)
+        cdef Py_ssize_t i = emmap_small_index(<PyObject *>item, self.settled)
         cdef Py_ssize_t byte = emmap_small_index(<PyObject *>value, 0)
         if 0 <= i < self.writable and 0 <= byte < 256 and \
                 not emmap_lost_any(&self.pages.guard.lost):
@@ -451,7 +473,7 @@ cdef class MappedMemory:
                 step = 1
             else:
                 PySlice_Unpack(item, &start, &stop, &step)
-            self.ensure_open()
+            self.look()
             n = PySlice_AdjustIndices(self.length, &start, &stop, step)
             if n != source.len:
                 raise IndexError(f"mmap slice assignment is wrong size: {source.len} bytes into {n}")
@@ -484,6 +506,7 @@ cdef class MappedMemory:
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         cdef bint readonly
+        self.look()
         self.require(0, self.length, PROT_READ)
         if self.lost:
             self.raise_if_lost(0, self.length)
@@ -516,7 +539,7 @@ cdef class MappedMemory:
                       Py_ssize_t *stop) except -1:
         """The bounds of (offset, length) as a caller gives them: `length` None is to the end."""
         cdef Py_ssize_t first = offset, n
-        self.ensure_open()
+        self.look()
         n = self.length - first if length is None else length
         if first < 0 or n < 0 or first > self.length or n > self.length - first:
             raise ValueError(f"the range (offset {offset}, length {length}) leaves the mapping of "
@@ -528,7 +551,7 @@ cdef class MappedMemory:
 
 cdef object sequence_item(object self, Py_ssize_t i):
     cdef MappedMemory memory = self
-    memory.ensure_open()
+    memory.look()
     if not 0 <= i < memory.length:
         raise IndexError("mmap index out of range")
     return memory.copy_out(i, 1)

@@ -24,12 +24,13 @@ from emmap.mapping.constants import (
     PROT_WRITE,
 )
 from emmap.mapping.file import MappedFile, file_page
+from emmap.mapping.handover import reference
 from emmap.mapping.memory import as_one_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Self, SupportsIndex, TypeVar
 
     import numpy
@@ -132,6 +133,7 @@ class MemoryMap(MappedFile):
         *,
         keep: bool,
         reopen: bool = True,
+        reserve: int = 0,
         address: int | None = None,
     ) -> Self:
         """Maps a part of the open file `fd`, which stays the caller's."""
@@ -142,11 +144,13 @@ class MemoryMap(MappedFile):
             length = size - offset
         self = super().__new__(cls)
         backing = Backing(fd, name, keep=keep, reopen=reopen)
-        self._place(backing, fd, offset, length, flags, prot, address)
+        self._place(backing, fd, offset, length, flags, prot, address, reserve)
         return self
 
     @classmethod
-    def _anonymous(cls, size: int, flags: int, prot: int, address: int | None = None) -> Self:
+    def _anonymous(
+        cls, size: int, flags: int, prot: int, address: int | None = None, reserve: int = 0
+    ) -> Self:
         """Maps memory without a file.
 
         Shared memory is a memfd, so that it can grow and be handed on; where no descriptor is to
@@ -161,9 +165,9 @@ class MemoryMap(MappedFile):
             if fd >= 0:
                 backing = Backing.owning(fd)
                 os.ftruncate(fd, size)
-                self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address)
+                self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address, reserve)
                 return self
-        self._place(None, -1, 0, size, flags | MAP_ANONYMOUS, prot, address)
+        self._place(None, -1, 0, size, flags | MAP_ANONYMOUS, prot, address, reserve)
         return self
 
     def _place(
@@ -175,9 +179,14 @@ class MemoryMap(MappedFile):
         flags: int,
         prot: int,
         address: int | None,
+        reserve: int,
     ) -> None:
         page = _page_size(fd, flags)
         reservation = None
+        if reserve and (address is not None or page != constants.PAGESIZE):
+            raise ValueError("reserve= goes neither with a fixed address nor with huge pages")
+        if reserve and fd >= 0 and file_size(fd) is None:
+            raise ValueError("reserve= is for what can grow: the file has no end")
         if address is not None:
             if address <= 0 or address % page:
                 raise ValueError(f"a fixed address is a multiple of {page}, not {address:#x}")
@@ -186,7 +195,8 @@ class MemoryMap(MappedFile):
                 if candidate._offers(address, span):
                     reservation = candidate
         try:
-            self._map(backing, fd, offset, length, prot, flags, page, address or 0, reservation)
+            where = (address or 0, reservation, reserve)
+            self._map(backing, fd, offset, length, prot, flags, page, *where)
         except FileExistsError:
             raise ValueError(
                 f"the address {address:#x} is taken; only memory that emmap.anonymous(..., "
@@ -239,12 +249,20 @@ class MemoryMap(MappedFile):
         )
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        """Pickles by reference: the receiver maps the same part of the same file."""
+        """Pickles by reference: the receiver maps the same part of the same file or memory."""
         if self.closed:
             len(self)  # raises ClosedError
-        if self.name is None:
-            raise TypeError("cannot pickle a mapping without a file name: nothing to refer to")
-        return _open_again, (type(self), self.name, self.mode, self.offset, len(self))
+        length = None if self._room else len(self)
+        place = (type(self), self.mode, self.offset, length, self._room)
+        if self.name is not None:
+            return _open_again, (self.name, *place)
+        if self._backing is None or self._backing.fd < 0:
+            raise TypeError(
+                "cannot pickle private memory, or a mapping of a file without a name: there is "
+                "nothing to refer to; use emmap.anonymous(size, shared=True)"
+            )
+        take, arguments = reference(self._backing.fd)
+        return _take, (take, arguments, *place)
 
     # Typed views
 
@@ -331,10 +349,20 @@ def _reserve(mapping: MemoryMap) -> None:
     _reservations.add(mapping)
 
 
-def _open_again(cls: type[MemoryMap], name: str, mode: str, offset: int, length: int) -> MemoryMap:
+def _open_again(
+    file: str | int, cls: type[MemoryMap], mode: str, offset: int, length: int | None, reserve: int
+) -> MemoryMap:
     from emmap.mapping.opening import open_as
 
-    return open_as(cls, name, mode, offset=offset, length=length)
+    return open_as(cls, file, mode, offset=offset, length=length, reserve=reserve)
+
+
+def _take(take: Callable[..., int], arguments: tuple[Any, ...], *place: Any) -> MemoryMap:
+    fd = take(*arguments)
+    try:
+        return _open_again(fd, *place)
+    finally:
+        os.close(fd)
 
 
 def _page_size(fd: int, flags: int) -> int:

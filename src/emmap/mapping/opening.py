@@ -6,7 +6,7 @@ import os
 
 from emmap.mapping.backing import file_size, name_of
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
-from emmap.mapping.file import grow_file
+from emmap.mapping.growth import grow_file, take_growth_back
 from emmap.mapping.memorymap import MemoryMap, _reserve, check_range
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ def open(
     offset: int = 0,
     length: int | None = None,
     size: int | None = None,
+    reserve: int | None = None,
     address: int | None = None,
 ) -> MemoryMap:
     """Maps a file.
@@ -54,7 +55,14 @@ def open(
 
     `offset` and `length` are bytes, any number of them; `length` None is to the end of the file.
     `size` makes the file at least so many bytes long first, and takes the space on the disk now,
-    so that a full disk is an `OSError` (ENOSPC) here. `address` fixes where the pages lie (that of
+    so that a full disk is an `OSError` (ENOSPC) here.
+
+    `reserve` takes address space for so many bytes (a terabyte costs nothing), so that the mapping
+    can `grow` without moving: when any process makes the file longer, all that have it mapped in
+    this way see the new bytes at once, `len` follows, and views stay valid. Where address space is
+    scarce it is halved, down to 1 GiB; `capacity` tells what there is.
+
+    `address` fixes where the pages lie (that of
     the page which holds `offset`): it must be free, or lie in memory that `anonymous` has
     reserved.
 
@@ -68,8 +76,23 @@ def open(
     >>> with emmap.open(path, offset=1, length=3) as m:
     ...     m[:]
     b'ell'
+    >>> reader = emmap.open(path, reserve=1 << 30)
+    >>> with emmap.open(path, "r+", reserve=1 << 30) as m:
+    ...     m.grow(9)
+    ...     m[5:] = b" you"
+    >>> reader[:]
+    b'hello you'
     """
-    return open_as(MemoryMap, path, mode, offset=offset, length=length, size=size, address=address)
+    return open_as(
+        MemoryMap,
+        path,
+        mode,
+        offset=offset,
+        length=length,
+        size=size,
+        reserve=reserve,
+        address=address,
+    )
 
 
 def open_as(
@@ -80,15 +103,27 @@ def open_as(
     offset: int = 0,
     length: int | None = None,
     size: int | None = None,
+    reserve: int | None = None,
     address: int | None = None,
 ) -> AnyMap:
     """`open`, for a subclass of `MemoryMap`."""
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
     flags, sharing, prot = MODES[mode]
-    for what, number in (("offset", offset), ("length", length), ("size", size)):
+    for what, number in (
+        ("offset", offset),
+        ("length", length),
+        ("size", size),
+        ("reserve", reserve),
+    ):
         if number is not None and number < 0:
             raise ValueError(f"{what} is a number of bytes, not {number}")
+    if reserve and length is not None:
+        raise ValueError(
+            "length= fixes where the mapping ends, which reserve= leaves open: give one"
+        )
+    if reserve and mode == "c":
+        raise ValueError("reserve= follows a file as it grows; a private copy (mode 'c') cannot")
     if size is not None and mode in ("r", "c"):
         raise ValueError(f"size= changes the file, which mode {mode!r} does not")
     given = _descriptor_of(path)
@@ -110,7 +145,7 @@ def open_as(
             os.ftruncate(fd, 0)
             before = 0
         if before is not None and after > before:
-            grow_file(fd, before, after, name)
+            before = grow_file(fd, after, name)
         try:
             return cls._over(
                 fd,
@@ -119,12 +154,13 @@ def open_as(
                 length,
                 sharing,
                 prot,
-                keep=mode not in ("r", "c"),
+                keep=mode not in ("r", "c") or bool(reserve),
+                reserve=reserve or 0,
                 address=address,
             )
         except BaseException:
             if before is not None and after > before:
-                os.ftruncate(fd, before)
+                take_growth_back(fd, before, after, name)
             raise
     except BaseException:
         if created and name is not None:
@@ -154,13 +190,16 @@ def anonymous(
     size: int,
     *,
     shared: bool = False,
+    reserve: int | None = None,
     protection: Protection | None = None,
     address: int | None = None,
 ) -> MemoryMap:
     """Maps `size` bytes of zeros that no file holds.
 
     Memory is taken page by page when it is first written: a gigabyte of which one byte is touched
-    costs one page. With `shared=True` children made by fork share it. With
+    costs one page. With `shared=True` children made by fork share it, and so does whoever unpickles
+    it: it is handed over while multiprocessing starts a process, and found by any other process of
+    this user while we keep it open. `reserve` is room to grow without moving, as in `open`. With
     `protection=Protection.NONE` the addresses are only reserved: other mappings can be placed
     there by their `address=`, and it is given back when they and this one are closed.
 
@@ -172,13 +211,17 @@ def anonymous(
     ...     m[1 << 29], len(m)
     (7, 1073741824)
     """
-    if size < 0:
-        raise ValueError(f"size is a number of bytes, not {size}")
+    for what, number in (("size", size), ("reserve", reserve or 0)):
+        if number < 0:
+            raise ValueError(f"{what} is a number of bytes, not {number}")
     prot = PROT_READ | PROT_WRITE if protection is None else int(protection)
     reserved = protection is not None and prot == 0
     if reserved and shared:
         raise ValueError("reserved addresses hold nothing that could be shared")
-    mapping = MemoryMap._anonymous(size, MAP_SHARED if shared else MAP_PRIVATE, prot, address)
+    if reserved and reserve:
+        raise ValueError("protection=Protection.NONE reserves size= bytes, which do not grow")
+    flags = MAP_SHARED if shared else MAP_PRIVATE
+    mapping = MemoryMap._anonymous(size, flags, prot, address, reserve or 0)
     if reserved:
         _reserve(mapping)
     return mapping

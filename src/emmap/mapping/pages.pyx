@@ -48,7 +48,7 @@ cdef class MappedPages(MappedCursor):
         self.raise_if_lost(0, 0)
         # What lies beside the bytes in the first and the last page belongs to nobody else.
         start[0] = first + self.head if first else 0
-        stop[0] = end + self.head if end < self.length else self.pages.span
+        stop[0] = end + self.head if end < self.length or self.room else self.pages.span
         return end > first
 
     # Protection
@@ -74,6 +74,8 @@ cdef class MappedPages(MappedCursor):
             raise ValueError(f"unknown protection {protection!r}: combine the values of Protection")
         if not self.span_of(offset, length, &start, &stop):
             return
+        if stop == <size_t>(self.head + self.length):
+            stop = self.pages.span  # what the mapping grows by is protected as its end is
         if self.placed is not None and self.exports:
             raise InUseError("the reserved range holds other mappings, and stays closed to access")
         if self.writers and not prot & PROT_WRITE:
@@ -202,7 +204,7 @@ cdef class MappedPages(MappedCursor):
         ...     m.madvise(emmap.MADV_NORMAL, 0, 1000)
         """
         cdef Py_ssize_t number = option, first = start, n
-        self.ensure_open()
+        self.look()
         n = self.length if length is None else length
         if not 0 <= first < self.length:
             raise ValueError(f"madvise start out of bounds: {first} in a mapping of {self.length}")

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -287,28 +290,103 @@ int emmap_pages_evict(struct emmap_pages *pages, size_t start, size_t stop, int 
     return answer(madvise(at, stop - start, MADV_PAGEOUT));
 }
 
-int emmap_file_grow(int fd, off_t from, off_t to)
+int emmap_pages_shorten(struct emmap_pages *pages, size_t length)
+{
+    size_t clean = up(length, pages->page);
+    /* SAFETY: the caller knows of no view, and `length` bytes lie inside. */
+    memset(pages->base + length, 0, clean - length);
+    return clean == pages->span ? 0
+                                : answer(madvise(pages->base + clean, pages->span - clean,
+                                                 MADV_DONTNEED));
+}
+
+int emmap_pages_replace(struct emmap_pages *pages, int fd, off_t offset)
+{
+    /* SAFETY: the pages are ours, and the new ones hold the same bytes: who reads meanwhile finds one or
+     * the other. */
+    return map_at(pages->base, pages->span, pages->prot, pages->flags | MAP_FIXED, fd, offset);
+}
+
+/* A description of its own: locks of one description do not exclude each other, and the kept
+ * descriptor may share its one with a child. Where it cannot be had, the kept one must do. */
+static int open_again(int fd, int flags)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    int again = open(name, flags | O_CLOEXEC);
+    return again >= 0 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+int emmap_growth_begin(int fd)
+{
+    struct flock ours = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
+                         .l_len = 1};
+    struct flock other = ours;
+    int rc = 0, lock = open_again(fd, O_RDWR);
+    if (lock < 0)
+        return -errno;
+    if (fcntl(lock, F_OFD_SETLK, &ours) != 0 && (errno == EAGAIN || errno == EACCES) &&
+        fcntl(lock, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK &&
+        other.l_start == EMMAP_GROWTH_BYTE && other.l_len == 1)
+        rc = answer(fcntl(lock, F_OFD_SETLKW, &ours));
+    /* A lock over more than our byte is a stranger's, who has the whole file to himself (it may be this
+     * very process). Nobody else of us can have the byte then, so we go on; as we do on filesystems
+     * without locks. */
+    if (rc == -EINTR) {
+        close(lock);
+        return rc;
+    }
+    return lock;
+}
+
+void emmap_growth_end(int lock)
+{
+    struct flock none = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
+                         .l_len = 1};
+    /* Not only by closing: a child made meanwhile has the same description, and would keep the lock. */
+    fcntl(lock, F_OFD_SETLK, &none);
+    close(lock);
+}
+
+int emmap_file_extend(int fd, off_t from, off_t to)
 {
     static const char zeros[1 << 16];
-    off_t at = from;
     /* Not posix_fallocate: where the filesystem cannot, glibc writes into the file behind our back. */
     int rc = answer(fallocate(fd, 0, from, to - from));
     if (rc == -EOPNOTSUPP)
-        for (rc = 0; rc == 0 && at < to;) {
-            size_t n = to - at < (off_t)sizeof zeros ? (size_t)(to - at) : sizeof zeros;
-            ssize_t written = pwrite(fd, zeros, n, at);
+        for (rc = 0; rc == 0 && from < to;) {
+            size_t n = to - from < (off_t)sizeof zeros ? (size_t)(to - from) : sizeof zeros;
+            ssize_t written = pwrite(fd, zeros, n, from);
             if (written >= 0)
-                at += written;
+                from += written;
             else if (errno != EINTR)
                 rc = -errno;
         }
-    /* A disk that fills up half-way leaves a file that is half-way longer. One that is longer than we
-     * wanted was grown by somebody else meanwhile, and is his. */
-    struct stat now;
-    if (rc != 0 && fstat(fd, &now) == 0 && now.st_size > from && now.st_size <= to &&
-        ftruncate(fd, from) != 0)
-        return -errno;
     return rc;
+}
+
+int emmap_file_look(int fd, struct emmap_file *file)
+{
+    struct stat now;
+    if (fstat(fd, &now) != 0)
+        return -errno;
+    file->device = now.st_dev;
+    file->inode = now.st_ino;
+    file->size = now.st_size;
+    file->changed = now.st_ctim.tv_sec * INT64_C(1000000000) + now.st_ctim.tv_nsec;
+    return 0;
+}
+
+int emmap_file_may_be_copied_up(int fd)
+{
+    struct statfs filesystem;
+    return fstatfs(fd, &filesystem) == 0 && filesystem.f_type == OVERLAYFS_SUPER_MAGIC &&
+           (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
+int emmap_file_open_again(int fd)
+{
+    return open_again(fd, O_RDONLY);
 }
 
 int emmap_file_page(int fd, size_t *page)

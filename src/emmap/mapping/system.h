@@ -63,6 +63,10 @@ struct emmap_pages {
  * exactly there, and where something is in the way: -EEXIST, or it is replaced when `replace` is set. */
 int emmap_pages_map(struct emmap_pages *pages, void *address, int replace, int fd, off_t offset);
 
+/* The same where the kernel chooses, with room to grow: `span` is a wish, which is halved down to 1 GiB
+ * where address space is scarce, and then to `least` bytes. Core dumps leave it out. */
+int emmap_pages_reserve(struct emmap_pages *pages, size_t least, int fd, off_t offset);
+
 /* Unmaps. */
 int emmap_pages_unmap(struct emmap_pages *pages);
 
@@ -106,8 +110,40 @@ int emmap_pages_pin(struct emmap_pages *pages, size_t start, size_t stop, int pi
  * copies of written pages stay. `fd` may be -1. */
 int emmap_pages_evict(struct emmap_pages *pages, size_t start, size_t stop, int fd, off_t offset);
 
-/* Makes the file `to` bytes long, from `from`, with space on the disk for every new byte. */
-int emmap_file_grow(int fd, off_t from, off_t to);
+/* Gives bytes beyond the clean end of [0, length) of anonymous memory back, so that they are zeros. */
+int emmap_pages_shorten(struct emmap_pages *pages, size_t length);
+
+/* Maps the same bytes of a file from another of its inodes over what is mapped. */
+int emmap_pages_replace(struct emmap_pages *pages, int fd, off_t offset);
+
+/* Whoever makes a file longer or shorter locks this byte of it meanwhile. It lies beyond all bytes of
+ * files, and beyond the bytes that tell who is alive. */
+#define EMMAP_GROWTH_BYTE ((INT64_C(1) << 62) + (INT64_C(1) << 61))
+
+/* Locks the growth byte of the open file, and waits while another process or thread has it. A
+ * descriptor for `emmap_growth_end`, or -errno; -EINTR when a signal came. */
+int emmap_growth_begin(int fd);
+
+/* Lets the growth byte go. */
+void emmap_growth_end(int lock);
+
+/* Makes the file, which has `from` bytes, `to` bytes long, with space on the disk for each of them. */
+int emmap_file_extend(int fd, off_t from, off_t to);
+
+/* What is known of an open file. */
+struct emmap_file {
+    uint64_t device, inode;
+    int64_t size;               /* bytes */
+    int64_t changed;            /* ctime in nanoseconds */
+};
+int emmap_file_look(int fd, struct emmap_file *file);
+
+/* Is the file open for reading only, on a filesystem that copies it up to another inode once somebody
+ * writes? Then a mapping does not see the changes. */
+int emmap_file_may_be_copied_up(int fd);
+
+/* Another descriptor of the same file, for reading, which shows the inode that its name leads to now. */
+int emmap_file_open_again(int fd);
 
 /* The bytes in a page of the file: more than usual on hugetlbfs. */
 int emmap_file_page(int fd, size_t *page);

@@ -105,7 +105,7 @@ static void grow(struct emmap_lost *lost, struct oracle *oracle)
     CHECK(oracle->lost != NULL);
     memset(oracle->lost + oracle->pages, oracle->beyond, pages - oracle->pages);
     oracle->pages = pages;
-    atomic_store(&lost->span, pages * oracle->page);
+    atomic_store(&lost->filled, pages * oracle->page);
 }
 
 /* Takes the marks, loses more in between, and puts the old ones back or forgets them. */

@@ -1,0 +1,70 @@
+"""Hands descriptors of files without a name (shared memory) to other processes, through pickle."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from weakref import WeakKeyDictionary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# For each process that multiprocessing is about to start: the descriptors it will inherit.
+_inherited: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
+
+
+def reference(fd: int) -> tuple[Callable[..., int], tuple[Any, ...]]:
+    """A function and its arguments, with which another process gets a descriptor of the same file.
+
+    Where multiprocessing is about to start that process, the descriptor goes along with it.
+    Otherwise the other process takes it from this one, which must keep it open until then.
+    """
+    status = os.fstat(fd)
+    identity = (status.st_dev, status.st_ino)
+    context = sys.modules.get("multiprocessing.context")
+    starting = context.get_spawning_popen() if context is not None else None
+    if starting is None:
+        return take_from, (os.getpid(), fd, *identity)
+    given = _inherited.setdefault(starting, set())
+    if fd in given and starting.method == "spawn":
+        # Its number is the same over there, and a number can be passed on only once.
+        return take_from, (None, fd, *identity)
+    given.add(fd)
+    from multiprocessing.reduction import DupFd
+
+    return take_inherited, (DupFd(fd), *identity)
+
+
+def take_inherited(passed: Any, device: int, inode: int) -> int:
+    """The descriptor that came along with the start of this process."""
+    fd: int = passed.detach()
+    return fd
+
+
+def take_from(process: int | None, fd: int, device: int, inode: int) -> int:
+    """A descriptor of the file that another process (None: this one) has open as `fd`.
+
+    Raises `OSError` when it has not any more, or may not be asked.
+    """
+    name = f"/proc/{process or 'self'}/fd/{fd}"
+    try:
+        # Looked at before it is opened: to open somebody else's terminal or pipe is not harmless.
+        status = os.stat(name)
+        if (status.st_dev, status.st_ino) == (device, inode):
+            taken = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+            status = os.fstat(taken)
+            if (status.st_dev, status.st_ino) == (device, inode):
+                return taken
+            os.close(taken)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
+    raise OSError(
+        errno.ESTALE,
+        f"process {process} does not hold this shared memory any more (or is not to be seen from "
+        f"here): it must keep it open until it has been unpickled",
+    )
