@@ -34,9 +34,17 @@ def name_of(fd: int) -> str | None:
     """The path of an open file, where it still has one."""
     try:
         name = os.readlink(f"/proc/self/fd/{fd}")
-        return name if os.path.samestat(os.stat(name), os.fstat(fd)) else None
     except OSError:
         return None
+    return name if is_named(fd, name) else None
+
+
+def is_named(fd: int, name: str) -> bool:
+    """Does the path lead to the open file? It may have been removed, or replaced by another."""
+    try:
+        return os.path.samestat(os.stat(name), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def _identity(fd: int) -> tuple[int, int, int]:

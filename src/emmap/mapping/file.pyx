@@ -261,16 +261,8 @@ cdef class MappedFile(MappedPages):
         if length < self.length and self.exports:  # also since `resize` looked
             raise InUseError("a view was taken while the mapping was being resized")
         if old_span == 0 or span == 0:
-            self.unmap()
-            self.data = NULL
-            try:
-                self._map(self._backing, fd, self.file_offset, length, self.protection,
-                          self.pages.flags, page)
-            except OSError:
-                self._map(self._backing, fd, self.file_offset, 0, self.protection,
-                          self.pages.flags, page)
-                raise
-            return 0
+            copied = max(file_size - self.file_offset, 0) if self.is_private() else length
+            return self.begin_again(length, fd if copied else -1, min(copied, length) or length)
         # Names, lists and exceptions let other threads run. So the short ways to the bytes are closed
         # until all is true again, and nothing comes between the kernel's pages and `data`, `length`.
         self.readable = self.writable = 0
@@ -305,6 +297,23 @@ cdef class MappedFile(MappedPages):
             self.protect_again()
         finally:
             self.update_rights()
+        return 0
+
+    cdef int begin_again(self, Py_ssize_t length, int fd, Py_ssize_t first) except -1:
+        """Maps what was empty, or becomes empty: `first` bytes of it at once, and then the rest."""
+        cdef size_t page = self.pages.page
+        self.unmap()
+        self.data = NULL
+        try:
+            self._map(self._backing, fd, self.file_offset, first, self.protection, self.pages.flags,
+                      page)
+            if first < length:
+                self.set_length(length, fd, self.file_offset + first)
+        except OSError:
+            self.unmap()
+            self.data = NULL
+            self._map(self._backing, fd, self.file_offset, 0, self.protection, self.pages.flags, page)
+            raise
         return 0
 
     cdef size_t backed_by(self, long long file_size) noexcept:
@@ -347,8 +356,9 @@ cdef class MappedFile(MappedPages):
             with self._backing.descriptor(write=not self.is_private() and
                                          self.pages.prot & PROT_WRITE != 0) as descriptor:
                 size = descriptor.size()
-                if self.room and not self.exports and size >= self.file_offset:
-                    self.fill(min(self.length, size - self.file_offset))  # somebody shortened it
+                if self.room and self.exports == 1 and size >= self.file_offset:
+                    # Somebody has shortened it, and no view (but our own hold) is in the way.
+                    self.fill(min(self.length, size - self.file_offset))
                 if not self.is_private() and size < self.file_offset + self.length:
                     raise PageLostError(
                         f"pages are still lost: the file has {size} bytes, and the mapping ends at "

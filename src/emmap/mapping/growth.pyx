@@ -16,6 +16,7 @@ from emmap.mapping.memory cimport check
 cdef extern from "system.h" nogil:
     int emmap_growth_begin(int fd)
     void emmap_growth_end(int lock)
+    int emmap_file_take_space(int fd, long long start, long long stop)
     int emmap_file_extend(int fd, long long start, long long stop)
 
 # What is asked of the filesystem at least, when signals come so often that more is never done.
@@ -47,13 +48,19 @@ def grow_file(int fd, long long size, name):
             while at < size:
                 step = min(step, size - at)
                 with nogil:
-                    rc = emmap_file_extend(lock, at, at + step)
+                    rc = emmap_file_take_space(lock, at, at + step)
                 if rc == -errno.EINTR:
                     PyErr_CheckSignals()
                     step = max(step // 2, <long long>SMALLEST_STEP)
                 else:
                     check(rc, f"grow the file from {before} to {size} bytes", name)
                     at += step
+            rc = -errno.EINTR if before < size else 0
+            while rc == -errno.EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    rc = emmap_file_extend(lock, before, size)
+            check(rc, f"grow the file from {before} to {size} bytes", name)
         except BaseException:
             cut(lock, before, size)
             raise
@@ -72,7 +79,9 @@ def take_growth_back(int fd, long long before, long long after, name):
 
 
 cdef int cut(int lock, long long before, long long after) except -1:
-    if before < os.fstat(lock).st_size <= after:
+    """Ends the file where it did, which also gives back the space behind that, unless a stranger has
+    made it longer than we wanted."""
+    if before <= os.fstat(lock).st_size <= after:
         os.ftruncate(lock, before)
     return 0
 

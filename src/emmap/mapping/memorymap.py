@@ -9,7 +9,7 @@ from operator import index
 from weakref import WeakSet
 
 from emmap.mapping import constants
-from emmap.mapping.backing import Backing, file_size, name_of
+from emmap.mapping.backing import Backing, file_size, is_named, name_of
 from emmap.mapping.constants import (
     ACCESS_COPY,
     ACCESS_DEFAULT,
@@ -254,14 +254,15 @@ class MemoryMap(MappedFile):
             len(self)  # raises ClosedError
         length = None if self._room else len(self)
         place = (type(self), self.mode, self.offset, length, self._room)
-        if self.name is not None:
+        fd = self._backing.fd if self._backing is not None else -1
+        if self.name is not None and (fd < 0 or is_named(fd, self.name)):
             return _open_again, (self.name, *place)
-        if self._backing is None or self._backing.fd < 0:
+        if fd < 0:
             raise TypeError(
                 "cannot pickle private memory, or a mapping of a file without a name: there is "
                 "nothing to refer to; use emmap.anonymous(size, shared=True)"
             )
-        take, arguments = reference(self._backing.fd)
+        take, arguments = reference(fd)
         return _take, (take, arguments, *place)
 
     # Typed views

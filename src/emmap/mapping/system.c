@@ -319,24 +319,31 @@ static int open_again(int fd, int flags)
 
 int emmap_growth_begin(int fd)
 {
-    struct flock ours = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
-                         .l_len = 1};
-    struct flock other = ours;
-    int rc = 0, lock = open_again(fd, O_RDWR);
+    const struct flock ours = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
+                               .l_len = 1};
+    struct flock request, other;
+    int rc, lock = open_again(fd, O_RDWR);
     if (lock < 0)
         return -errno;
-    if (fcntl(lock, F_OFD_SETLK, &ours) != 0 && (errno == EAGAIN || errno == EACCES) &&
-        fcntl(lock, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK &&
-        other.l_start == EMMAP_GROWTH_BYTE && other.l_len == 1)
-        rc = answer(fcntl(lock, F_OFD_SETLKW, &ours));
-    /* A lock over more than our byte is a stranger's, who has the whole file to himself (it may be this
-     * very process). Nobody else of us can have the byte then, so we go on; as we do on filesystems
-     * without locks. */
-    if (rc == -EINTR) {
+    for (;;) {
+        request = other = ours;
+        rc = answer(fcntl(lock, F_OFD_SETLK, &request));
+        if (rc != -EAGAIN && rc != -EACCES)
+            return lock; /* on a filesystem without locks we go on as well */
+        rc = answer(fcntl(lock, F_OFD_GETLK, &other));
+        if (rc == 0 && other.l_type == F_UNLCK)
+            continue; /* it has just been let go */
+        /* A lock over more than our byte is a stranger's, who has the whole file to himself (it may be
+         * this very process). Nobody else of us can have the byte meanwhile, so we go on. */
+        if (rc != 0 || other.l_start != EMMAP_GROWTH_BYTE || other.l_len != 1)
+            return lock;
+        request = ours;
+        rc = answer(fcntl(lock, F_OFD_SETLKW, &request));
+        if (rc != -EINTR)
+            return lock;
         close(lock);
         return rc;
     }
-    return lock;
 }
 
 void emmap_growth_end(int lock)
@@ -346,6 +353,12 @@ void emmap_growth_end(int lock)
     /* Not only by closing: a child made meanwhile has the same description, and would keep the lock. */
     fcntl(lock, F_OFD_SETLK, &none);
     close(lock);
+}
+
+int emmap_file_take_space(int fd, off_t from, off_t to)
+{
+    int rc = answer(fallocate(fd, FALLOC_FL_KEEP_SIZE, from, to - from));
+    return rc == -EOPNOTSUPP ? 0 : rc;
 }
 
 int emmap_file_extend(int fd, off_t from, off_t to)

@@ -127,6 +127,10 @@ int emmap_growth_begin(int fd);
 /* Lets the growth byte go. */
 void emmap_growth_end(int lock);
 
+/* Takes space on the disk for a range beyond the file's end, and leaves the end where it is: nobody
+ * shall see a length that is taken back when the disk is full. Does nothing where the filesystem cannot. */
+int emmap_file_take_space(int fd, off_t from, off_t to);
+
 /* Makes the file, which has `from` bytes, `to` bytes long, with space on the disk for each of them. */
 int emmap_file_extend(int fd, off_t from, off_t to);
 
