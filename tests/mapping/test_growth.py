@@ -242,9 +242,10 @@ def test_the_holder_of_a_lock_on_the_whole_file_may_grow_it(path: Path) -> None:
     script = """
         import emmap, fcntl, sys
         file = open(sys.argv[1], "r+b")
-        fcntl.lockf(file, fcntl.LOCK_EX)
         with emmap.open(sys.argv[1], "r+", reserve=1 << 30) as m:
+            fcntl.lockf(file, fcntl.LOCK_EX)
             m.grow(100_000)
+            fcntl.lockf(file, fcntl.LOCK_EX)
             m.resize(50_000)
     """
     subprocess.run(

@@ -1,11 +1,9 @@
 from types import TracebackType
-from typing import Self, SupportsIndex, TypeVar, overload
+from typing import Self, SupportsIndex, overload
 
 from typing_extensions import Buffer, disjoint_base
 
 from emmap.mapping.backing import Backing
-
-_Kind = TypeVar("_Kind", bound=type)
 
 @disjoint_base
 class MappedMemory:
@@ -55,5 +53,3 @@ class MappedMemory:
     def __setitem__(self, item: slice, value: Buffer, /) -> None: ...
     def __delitem__(self, item: object, /) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
-
-def as_one_class(kind: _Kind) -> _Kind: ...

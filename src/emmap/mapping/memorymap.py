@@ -25,7 +25,7 @@ from emmap.mapping.constants import (
 )
 from emmap.mapping.file import MappedFile, file_page
 from emmap.mapping.handover import reference
-from emmap.mapping.memory import as_one_class
+from emmap.mapping.one_class import as_one_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
