@@ -12,6 +12,7 @@ import pytest
 # machine may deny. There any other skip is a failure, so that nothing falls silent unnoticed.
 ALLOWED_SKIPS = (
     r"block device: no right to make a loop device",
+    r"FUSE: no right to mount",
     r"huge pages: ",
     r"small disk: no right to mount",
     r"strace may not trace here",

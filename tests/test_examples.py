@@ -18,11 +18,13 @@ OUTPUT = {
     "double_number": r"wrote   (\d+)\ndoubled \1 to (\d+)\n",
     "header_numpy": r"PICT: 64 x 48, mean 31\.5\n",
     "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",
+    "named_memory": r"process (\d+) has gone, and left: hello from process \1\n",
     "scratch_copy": (
         r"in the scratch copy: apple fig kiwi pear plum\n"
         r"in the file:         pear fig apple kiwi plum\n"
     ),
     "talk": "".join(rf"{n} squared is {n * n}, says the other process\n" for n in (2, 3, 5, 7)),
+    "windows": r"8 words in 256 MiB, with at most \d+ MiB resident\n",
     "zero_memory": (
         r"anonymous: 1048576 bytes, all zero: True\nwritten:   b'hello\\x00\\x00\\x00'\n"
         r"/dev/zero: 1048576 bytes, all zero: True\nwritten:   b'\\x00\\x00\\x00world'\n"
@@ -61,6 +63,13 @@ def test_example(name: str, tmp_path: Path) -> None:
 def test_count_words_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("three short words\n")
     assert run("count_words", tmp_path, "words.txt") == "3 words in words.txt\n"
+
+
+def test_windows_keep_little_resident(tmp_path: Path) -> None:
+    """Four windows would be more than the bound; a Python with emmap alone takes 12 to 20 MiB."""
+    output = run("windows", tmp_path)
+    assert int(output.split()[-3]) < 64
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_double_number_doubles(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from emmap.errors import (
     CorruptFileError,
     Error,
     InUseError,
+    NetworkFilesystemWarning,
     PageLostError,
     ProtectionError,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from emmap.mapping import MemoryMap, anonymous, open
+    from emmap.mapping import MemoryMap, anonymous, named, open, windows
     from emmap.mapping.constants import *  # noqa: F403
     from emmap.mapping.flags import Advice, Protection
 
@@ -32,7 +33,9 @@ __version__ = "0.1.0"
 _ROOMS = {
     # Map
     "open": "mapping",
+    "named": "mapping",
     "anonymous": "mapping",
+    "windows": "mapping",
     "MemoryMap": "mapping",
     "Protection": "mapping.flags",
     "Advice": "mapping.flags",
@@ -48,11 +51,14 @@ __all__ = [
     "Error",
     "InUseError",
     "MemoryMap",
+    "NetworkFilesystemWarning",
     "PageLostError",
     "Protection",
     "ProtectionError",
     "anonymous",
+    "named",
     "open",
+    "windows",
 ]
 
 

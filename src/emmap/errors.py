@@ -77,3 +77,13 @@ class PageLostError(Error, OSError):
 
     def __reduce__(self) -> tuple[type["PageLostError"], tuple[str, str | None, int]]:
         return type(self), (self.strerror or "", self.filename, self.offset)
+
+
+class NetworkFilesystemWarning(UserWarning):
+    """A file was mapped that lies on another machine, or in another program's filesystem.
+
+    It comes once for each such filesystem and process, and says what is slow or unsafe there.
+
+    >>> issubclass(NetworkFilesystemWarning, UserWarning)
+    True
+    """

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 import emmap
-from emmap.cli.tour import anonymous, first_byte, measure, truncation, words, writes
+from emmap.cli.tour import (
+    anonymous,
+    first_byte,
+    growth,
+    measure,
+    sharing,
+    truncation,
+    words,
+    writes,
+)
 from emmap.cli.tour.place import COPY_SIZE, OWN_SIZE, TEXT, Place, own_text
 from emmap.cli.tour.report import Report, amount, duration
 
@@ -90,6 +99,41 @@ def test_truncation(place: Place) -> None:
     assert report["truncated"][0].startswith("PageLostError: ")
     assert place.folder not in report["truncated"][0]
     assert report["the standard mmap"] == ["killed by SIGBUS (in a process of its own)"]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"some words" * 5000])
+def test_growth(place: Place, data: bytes) -> None:
+    Path(place.file).write_bytes(data)
+    size = min(len(data), COPY_SIZE) or len(TEXT)
+    report = rows(growth.run(place))
+    assert report["length"] == [f"{size:,}", f"{size + growth.MORE:,}"]
+    assert report["size of the file"] == report["length"]
+    assert report["address"][0] == report["address"][1]
+    assert report[f"bytes from {size} on"] == ["there are none", "b'added'"]
+    assert Path(place.file).read_bytes() == data
+
+
+def test_growth_where_the_other_process_fails(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "OTHER", "raise SystemError('no')")
+    with pytest.raises(OSError, match="the other process failed: SystemError: no"):
+        growth.run(place)
+
+
+def test_sharing(place: Place) -> None:
+    report = rows(sharing.run(place))
+    mapped, read = (float(text.split()[0]) for text in report["memory of all together"])
+    size = sharing.SIZE >> 20
+    assert 0.9 * size < mapped < 1.5 * size
+    assert read > 3.5 * size
+    assert os.listdir(place.folder) == []
+
+
+def test_sharing_with_a_process_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "WORKER", "input(); import os; os._exit(1)")
+    with pytest.raises(OSError, match="has died"):
+        sharing.run(place)
 
 
 def test_place_copies_the_beginning(place: Place) -> None:

@@ -61,6 +61,27 @@ def test_many_references_to_one_memory(context: Any) -> None:
         assert m[:5] == b"!!!!\0"
 
 
+class Reference:
+    """Refers to a mapping on its own, as each slice of an array does."""
+
+    def __init__(self, m: emmap.MemoryMap) -> None:
+        self.m = m
+
+    def __reduce__(self) -> Any:
+        return self.m.__reduce_ex__(2)
+
+
+def test_a_descriptor_is_passed_on_once(context: Any) -> None:
+    with emmap.anonymous(10, shared=True) as m:
+        child = context.Process(target=last, args=([Reference(m), Reference(m), Reference(m)],))
+        if context.get_start_method() == "fork":
+            return  # nothing is pickled
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        assert m[:4] == b"!!!\0"
+
+
 def read_and_close(m: emmap.MemoryMap) -> tuple[bytes, int]:
     with m:
         m[0] = m[0] + 1

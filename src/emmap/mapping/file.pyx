@@ -22,7 +22,6 @@ cdef extern from "system.h" nogil:
     int emmap_file_look(int fd, emmap_file *file)
     int emmap_file_may_be_copied_up(int fd)
     int emmap_file_open_again(int fd)
-    int emmap_file_page(int fd, size_t *page)
 
 
 cdef class MappedFile(MappedPages):
@@ -373,10 +372,3 @@ cdef class MappedFile(MappedPages):
             self.protect_again()
         finally:
             self.let_go()
-
-
-def file_page(int fd, name):
-    """The bytes in a page of the open file: more than usual on hugetlbfs."""
-    cdef size_t page = 0
-    check(emmap_file_page(fd, &page), "look at the filesystem", name)
-    return page

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# What came along with the start of this process: its descriptor, and the one that is kept of it.
+_kept: dict[int, int] = {}
 # For each process that multiprocessing is about to start: the descriptors it will inherit.
 _inherited: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
 
@@ -30,18 +32,23 @@ def reference(fd: int) -> tuple[Callable[..., int], tuple[Any, ...]]:
         return take_from, (os.getpid(), fd, *identity)
     given = _inherited.setdefault(starting, set())
     if fd in given and starting.method == "spawn":
-        # Its number is the same over there, and a number can be passed on only once.
+        # Its number is the same over there, and can be passed on only once.
         return take_from, (None, fd, *identity)
     given.add(fd)
     from multiprocessing.reduction import DupFd
 
-    return take_inherited, (DupFd(fd), *identity)
+    return take_inherited, (DupFd(fd),)
 
 
-def take_inherited(passed: Any, device: int, inode: int) -> int:
+def take_inherited(passed: Any) -> int:
     """The descriptor that came along with the start of this process."""
     fd: int = passed.detach()
     return fd
+
+
+def note(taken: int, kept: int) -> None:
+    """Notes that a mapping keeps the file, which was taken as `taken`, open as `kept`."""
+    _kept[taken] = kept
 
 
 def take_from(process: int | None, fd: int, device: int, inode: int) -> int:
@@ -49,7 +56,7 @@ def take_from(process: int | None, fd: int, device: int, inode: int) -> int:
 
     Raises `OSError` when it has not any more, or may not be asked.
     """
-    name = f"/proc/{process or 'self'}/fd/{fd}"
+    name = f"/proc/{process}/fd/{fd}" if process else f"/proc/self/fd/{_kept.get(fd, fd)}"
     try:
         # Looked at before it is opened: to open somebody else's terminal or pipe is not harmless.
         status = os.stat(name)

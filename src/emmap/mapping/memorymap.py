@@ -23,9 +23,11 @@ from emmap.mapping.constants import (
     PROT_READ,
     PROT_WRITE,
 )
-from emmap.mapping.file import MappedFile, file_page
-from emmap.mapping.handover import reference
+from emmap.mapping.file import MappedFile
+from emmap.mapping.filesystem import NETWORK, warn_of_network
+from emmap.mapping.handover import note, reference
 from emmap.mapping.one_class import as_one_class
+from emmap.mapping.statfs import file_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +146,10 @@ class MemoryMap(MappedFile):
             length = size - offset
         self = super().__new__(cls)
         backing = Backing(fd, name, keep=keep, reopen=reopen)
-        self._place(backing, fd, offset, length, flags, prot, address, reserve)
+        page, kind = file_system(fd, name)
+        self._place(backing, fd, offset, length, flags, prot, address, page, reserve)
+        if kind in NETWORK:
+            warn_of_network(fd, name, kind)
         return self
 
     @classmethod
@@ -165,9 +170,11 @@ class MemoryMap(MappedFile):
             if fd >= 0:
                 backing = Backing.owning(fd)
                 os.ftruncate(fd, size)
-                self._place(backing, fd, 0, size, flags & ~MAP_ANONYMOUS, prot, address, reserve)
+                flags &= ~MAP_ANONYMOUS
+                self._place(backing, fd, 0, size, flags, prot, address, constants.PAGESIZE, reserve)
                 return self
-        self._place(None, -1, 0, size, flags | MAP_ANONYMOUS, prot, address, reserve)
+        flags |= MAP_ANONYMOUS
+        self._place(None, -1, 0, size, flags, prot, address, _anonymous_page(flags), reserve)
         return self
 
     def _place(
@@ -179,9 +186,9 @@ class MemoryMap(MappedFile):
         flags: int,
         prot: int,
         address: int | None,
+        page: int,
         reserve: int,
     ) -> None:
-        page = _page_size(fd, flags)
         reservation = None
         if reserve and (address is not None or page != constants.PAGESIZE):
             raise ValueError("reserve= goes neither with a fixed address nor with huge pages")
@@ -361,15 +368,15 @@ def _open_again(
 def _take(take: Callable[..., int], arguments: tuple[Any, ...], *place: Any) -> MemoryMap:
     fd = take(*arguments)
     try:
-        return _open_again(fd, *place)
+        mapping = _open_again(fd, *place)
     finally:
         os.close(fd)
+    note(fd, mapping.fileno())
+    return mapping
 
 
-def _page_size(fd: int, flags: int) -> int:
-    """The bytes in a page of the mapping to be: more than usual with huge pages."""
-    if fd >= 0:
-        return file_page(fd, None)
+def _anonymous_page(flags: int) -> int:
+    """The bytes in a page of memory without a file: more than usual with huge pages."""
     if not flags & constants.MAP_HUGETLB:
         return constants.PAGESIZE
     order = flags >> 26 & 63  # MAP_HUGE_SHIFT, MAP_HUGE_MASK

@@ -1,13 +1,16 @@
-"""`emmap.open` and `emmap.anonymous`: how mappings come to be."""
+"""`emmap.open`, `emmap.named` and `emmap.anonymous`: how mappings come to be."""
 
 from __future__ import annotations
 
+import errno
 import os
 
 from emmap.mapping.backing import file_size, name_of
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
+from emmap.mapping.filesystem import warn_of_copy
 from emmap.mapping.growth import grow_file, take_growth_back
 from emmap.mapping.memorymap import MemoryMap, _reserve, check_range
+from emmap.mapping.reading import read_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ MODES = {
     "x+": (os.O_RDWR | os.O_CREAT | os.O_EXCL, MAP_SHARED, PROT_READ | PROT_WRITE),
     "c": (os.O_RDONLY, MAP_PRIVATE, PROT_READ | PROT_WRITE),
 }
+
+# Where the memory that has a name lies, as shm_open(3) has it too.
+SHARED_MEMORY = "/dev/shm"
 
 
 def open(
@@ -67,7 +73,9 @@ def open(
     reserved.
 
     Raises `OSError` as the built-in `open` does, also for what cannot be mapped, and `ValueError`
-    for a range that leaves the file. Cost: a few system calls, whatever the size of the file.
+    for a range that leaves the file. On a network filesystem (or FUSE) it warns once, by
+    `NetworkFilesystemWarning`; where such a filesystem cannot map, mode "r" reads the bytes into
+    memory instead. Cost: a few system calls, whatever the size of the file.
 
     >>> import emmap, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "greeting")
@@ -109,7 +117,6 @@ def open_as(
     """`open`, for a subclass of `MemoryMap`."""
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
-    flags, sharing, prot = MODES[mode]
     for what, number in (
         ("offset", offset),
         ("length", length),
@@ -136,7 +143,7 @@ def open_as(
         assert not isinstance(path, int)
         assert not hasattr(path, "fileno")
         name = os.path.abspath(os.fsdecode(path))
-        fd, created = _open_file(path, flags)
+        fd, created = _open_file(path, MODES[mode][0])
     try:
         before = file_size(fd, name)
         after = max(0 if mode == "w+" else before or 0, size or 0)
@@ -147,17 +154,7 @@ def open_as(
         if before is not None and after > before:
             before = grow_file(fd, after, name)
         try:
-            return cls._over(
-                fd,
-                name,
-                offset,
-                length,
-                sharing,
-                prot,
-                keep=mode not in ("r", "c") or bool(reserve),
-                reserve=reserve or 0,
-                address=address,
-            )
+            return map_or_read(cls, fd, name, mode, offset, length, reserve or 0, address)
         except BaseException:
             if before is not None and after > before:
                 take_growth_back(fd, before, after, name)
@@ -169,6 +166,39 @@ def open_as(
     finally:
         if given is None:
             os.close(fd)
+
+
+def map_or_read(
+    cls: type[AnyMap],
+    fd: int,
+    name: str | None,
+    mode: str,
+    offset: int,
+    length: int | None,
+    reserve: int = 0,
+    address: int | None = None,
+) -> AnyMap:
+    """Maps a part of an open file; for reading, a copy of it where the filesystem cannot map."""
+    _, sharing, prot = MODES[mode]
+    try:
+        return cls._over(
+            fd,
+            name,
+            offset,
+            length,
+            sharing,
+            prot,
+            keep=mode not in ("r", "c") or reserve > 0,
+            reserve=reserve,
+            address=address,
+        )
+    except OSError as error:
+        size = file_size(fd, name)
+        if error.errno != errno.ENODEV or mode != "r" or reserve or size is None:
+            raise
+    warn_of_copy(fd, name)
+    length = size - offset if length is None else length
+    return read_mapping(cls, fd, name, offset, length, address)
 
 
 def _open_file(
@@ -184,6 +214,34 @@ def _open_file(
             if flags & os.O_EXCL:
                 raise
     return os.open(path, flags, 0o666), False
+
+
+def named(
+    name: str, mode: str = "a+", *, size: int | None = None, reserve: int | None = None
+) -> MemoryMap:
+    """Maps shared memory that has a name, by which any process of this machine finds it.
+
+    It is a file in memory, ``/dev/shm/<name>``, with all that `open` does for files: the same
+    `mode` ("a+" creates it or takes what is there), `size` and `reserve` (bytes). It is as long as
+    it was made, not rounded to pages, and as private as your umask makes new files.
+
+    It stays until `os.unlink(m.name)` removes it, or the machine starts again: not when those who
+    use it leave, however they leave. Who has it mapped when it is removed keeps the memory.
+
+    Raises `ValueError` for a name that cannot be a file's, and `OSError` as `open` does: ENOSPC
+    when there is not as much memory. Cost: a few system calls.
+
+    >>> import emmap, os
+    >>> with emmap.named(f"emmap-example-{os.getpid()}", size=5) as m:
+    ...     m[:] = b"hello"
+    ...     with emmap.named(f"emmap-example-{os.getpid()}", "r") as other:
+    ...         print(other[:])
+    ...     os.unlink(m.name)
+    b'hello'
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"a name is that of a file, without slashes, not {name!r}")
+    return open(f"{SHARED_MEMORY}/{name}", mode, size=size, reserve=reserve)
 
 
 def anonymous(

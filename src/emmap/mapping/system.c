@@ -11,6 +11,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#ifndef FUSE_SUPER_MAGIC /* before Linux 5.10 */
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
 /* Addresses that are taken, and hold nothing. */
 #define RESERVED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -402,12 +406,12 @@ int emmap_file_open_again(int fd)
     return open_again(fd, O_RDONLY);
 }
 
-int emmap_file_page(int fd, size_t *page)
+int emmap_file_system(int fd, size_t *page, unsigned *type)
 {
-    struct statfs filesystem;
-    if (fstatfs(fd, &filesystem) != 0)
+    struct statfs filesystem = {.f_type = FUSE_SUPER_MAGIC};
+    if (fstatfs(fd, &filesystem) != 0 && errno != ENOSYS) /* only a program does not implement it */
         return -errno;
-    *page = filesystem.f_type == HUGETLBFS_MAGIC ? (size_t)filesystem.f_bsize
-                                                 : (size_t)sysconf(_SC_PAGESIZE);
+    *type = (unsigned)filesystem.f_type;
+    *page = *type == HUGETLBFS_MAGIC ? (size_t)filesystem.f_bsize : (size_t)sysconf(_SC_PAGESIZE);
     return 0;
 }

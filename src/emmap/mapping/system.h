@@ -149,7 +149,8 @@ int emmap_file_may_be_copied_up(int fd);
 /* Another descriptor of the same file, for reading, which shows the inode that its name leads to now. */
 int emmap_file_open_again(int fd);
 
-/* The bytes in a page of the file: more than usual on hugetlbfs. */
-int emmap_file_page(int fd, size_t *page);
+/* The filesystem of a file: the bytes in a page of it (more than usual on hugetlbfs), and its type, a
+ * number of linux/magic.h. */
+int emmap_file_system(int fd, size_t *page, unsigned *type);
 
 #endif

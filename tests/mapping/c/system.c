@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "check.h"
 
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -453,6 +455,19 @@ static void a_sealed_file_does_not_grow(void)
     CHECK(emmap_file_extend(fd, 100, 200) == -EPERM && file_length(fd) == 100);
 }
 
+static void tells_the_filesystem(void)
+{
+    size_t page = 0;
+    unsigned type = 0;
+    int fd = memfd_create("memory", MFD_CLOEXEC), pipes[2];
+    CHECK(emmap_file_system(fd, &page, &type) == 0);
+    CHECK(type == TMPFS_MAGIC && page == (size_t)sysconf(_SC_PAGESIZE));
+    CHECK(pipe(pipes) == 0 && emmap_file_system(pipes[0], &page, &type) == 0 &&
+          type == PIPEFS_MAGIC);
+    close(fd);
+    CHECK(emmap_file_system(fd, &page, &type) == -EBADF);
+}
+
 int main(void)
 {
     static const struct test tests[] = {
@@ -481,6 +496,7 @@ int main(void)
         TEST(a_file_grows_with_space_on_the_disk),
         TEST(a_file_that_cannot_grow_says_so),
         TEST(a_sealed_file_does_not_grow),
+        TEST(tells_the_filesystem),
     };
     return RUN_TESTS(tests);
 }
