@@ -95,6 +95,8 @@ def test_rooms_are_loaded_on_first_use() -> None:
     [
         "import emmap",
         "import emmap\nwith emmap.anonymous(1) as m: m.protect(emmap.Protection.READ)",
+        "import emmap\nemmap.Arena(emmap.anonymous(10000)).allocate(5)",
+        "import emmap\nfor window in emmap.windows(emmap.__file__, 100): len(window)",
     ],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:

@@ -24,6 +24,7 @@ from emmap.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from emmap.mapping import MemoryMap, anonymous, named, open, windows
+    from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
     from emmap.mapping.flags import Advice, Protection
 
@@ -39,6 +40,7 @@ _ROOMS = {
     "MemoryMap": "mapping",
     "Protection": "mapping.flags",
     "Advice": "mapping.flags",
+    "Arena": "mapping.arena",
 }
 # The constants of the standard mmap module, under the same names.
 _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")
@@ -46,6 +48,7 @@ _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIO
 __all__ = [
     "AddressSpaceError",
     "Advice",
+    "Arena",
     "ClosedError",
     "CorruptFileError",
     "Error",

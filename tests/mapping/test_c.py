@@ -10,6 +10,7 @@ import pytest
 HERE = Path(__file__).parent / "c"
 CORE = Path(__file__).parents[2] / "src" / "emmap" / "mapping"
 PROGRAMS = ["lost", "fault", "signals", "threads", "system", "growth", "failing"]
+ARENA = ["arena", "arena_damage"]
 
 # Lets `failing` stand between the core and the kernel.
 WRAPPED = ["-Wl,--wrap=mmap", "-Wl,--wrap=mremap", "-Wl,--wrap=mprotect"]
@@ -74,10 +75,10 @@ def core(
     return [*command, *objects]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [*PROGRAMS, *ARENA])
 def test_program(program: str, core: list[str], tmp_path: Path) -> None:
-    if program == "signals" and "-fsanitize=thread" in core:
-        return  # it has one thread, and ThreadSanitizer delivers signals in a way of its own
+    if program in ("signals", *ARENA) and "-fsanitize=thread" in core:
+        return  # they have one thread, and ThreadSanitizer delivers signals in a way of its own
     binary = tmp_path / program
     wrapped = WRAPPED if program == "failing" else []
     built = run([*core, *wrapped, str(HERE / f"{program}.c"), "-o", str(binary)])
