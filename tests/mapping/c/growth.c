@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 
+#define ROOM ((size_t)1 << 36) /* more would not fit beside the thread sanitizer */
+
 static int holds(struct emmap_pages *pages, size_t start, size_t stop, unsigned char value)
 {
     for (size_t i = start; i < stop; i++)
@@ -94,8 +96,8 @@ static void bytes_past_the_end_are_there_once_the_file_has_them(void)
 {
     size_t page = page_size();
     int fd = memory_file(page);
-    struct emmap_pages pages = reserve(fd, (size_t)1 << 40, page);
-    CHECK(pages.span == (size_t)1 << 40 && peek(pages.base + page - 1) == content(page - 1));
+    struct emmap_pages pages = reserve(fd, ROOM, page);
+    CHECK(pages.span == ROOM && peek(pages.base + page - 1) == content(page - 1));
     CHECK(emmap_file_extend(fd, (off_t)page, (off_t)(3 * page)) == 0);
     CHECK(pwrite(fd, "new", 3, (off_t)(2 * page)) == 3);
     CHECK(peek(pages.base + 2 * page) == 'n' && !emmap_lost_any(&pages.guard->lost));
@@ -127,7 +129,7 @@ static void a_tail_is_lost_up_to_what_was_known(void)
     size_t page = page_size();
     int fd = memory_file(16 * page);
     uintptr_t from, to;
-    struct emmap_pages pages = reserve(fd, (size_t)1 << 40, 16 * page);
+    struct emmap_pages pages = reserve(fd, ROOM, 16 * page);
     emmap_guard_fill(pages.guard, 16 * page);
     CHECK(ftruncate(fd, (off_t)page) == 0 && peek(pages.base + 8 * page) == 0);
     CHECK(emmap_lost_find(&pages.guard->lost, (uintptr_t)pages.base,
