@@ -15,6 +15,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each script prints, as a regular expression.
 OUTPUT = {
     "count_words": r"(\d+) words in .*count_words\.py\n",
+    "data_loader": (
+        r"7840000 bytes of images pickle in under 1000: True\n156 batches of 64, mean 0\.50\n"
+    ),
     "double_number": r"wrote   (\d+)\ndoubled \1 to (\d+)\n",
     "header_numpy": r"PICT: 64 x 48, mean 31\.5\n",
     "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",

@@ -23,6 +23,7 @@ from emmap.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from emmap.arrays import MappedArray, empty, load, save, share
     from emmap.mapping import MemoryMap, anonymous, named, open, windows
     from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
@@ -41,6 +42,11 @@ _ROOMS = {
     "Protection": "mapping.flags",
     "Advice": "mapping.flags",
     "Arena": "mapping.arena",
+    "empty": "arrays",
+    "load": "arrays",
+    "save": "arrays",
+    "share": "arrays",
+    "MappedArray": "arrays",
 }
 # The constants of the standard mmap module, under the same names.
 _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")
@@ -53,14 +59,19 @@ __all__ = [
     "CorruptFileError",
     "Error",
     "InUseError",
+    "MappedArray",
     "MemoryMap",
     "NetworkFilesystemWarning",
     "PageLostError",
     "Protection",
     "ProtectionError",
     "anonymous",
+    "empty",
+    "load",
     "named",
     "open",
+    "save",
+    "share",
     "windows",
 ]
 

@@ -119,6 +119,27 @@ def count_descriptors(m: emmap.MemoryMap, answers: Any) -> None:
     answers.put((before, len(os.listdir("/proc/self/fd"))))
 
 
+def make(size: int) -> emmap.MemoryMap:
+    m = emmap.anonymous(size, shared=True)
+    m[:4] = b"made"
+    return m
+
+
+def make_both(size: int) -> tuple[emmap.MemoryMap, int]:
+    return make(size), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_returns_what_it_made(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        results = [executor.submit(make_both, 5000).result(60) for _ in range(60)]
+    assert all(m[:4] == b"made" and len(m) == 5000 for m, _ in results)
+    assert results[-1][1] < 60  # what was taken is not kept by the worker
+    with context.Pool(2) as pool:
+        assert [m[:4] for m in pool.map(make, range(5000, 5010))] == [b"made"] * 10
+
+
 # Through plain pickle
 
 

@@ -21,15 +21,22 @@ _inherited: WeakKeyDictionary[object, set[int]] = WeakKeyDictionary()
 def reference(fd: int) -> tuple[Callable[..., int], tuple[Any, ...]]:
     """A function and its arguments, with which another process gets a descriptor of the same file.
 
-    Where multiprocessing is about to start that process, the descriptor goes along with it.
-    Otherwise the other process takes it from this one, which must keep it open until then.
+    Where multiprocessing is about to start that process, the descriptor goes along with it. A
+    worker offers it to the first that asks, because results are dropped as soon as they are
+    pickled. Otherwise the other process takes it from this one, which must keep it open until then.
     """
     status = os.fstat(fd)
     identity = (status.st_dev, status.st_ino)
     context = sys.modules.get("multiprocessing.context")
     starting = context.get_spawning_popen() if context is not None else None
     if starting is None:
-        return take_from, (os.getpid(), fd, *identity)
+        here = (os.getpid(), fd, *identity)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is None or processes.parent_process() is None:
+            return take_from, here
+        from multiprocessing.reduction import DupFd
+
+        return take_offered, (DupFd(fd), *here)
     given = _inherited.setdefault(starting, set())
     if fd in given and starting.method == "spawn":
         # Its number is the same over there, and can be passed on only once.
@@ -44,6 +51,17 @@ def take_inherited(passed: Any) -> int:
     """The descriptor that came along with the start of this process."""
     fd: int = passed.detach()
     return fd
+
+
+def take_offered(offered: Any, process: int, fd: int, device: int, inode: int) -> int:
+    """The descriptor that a worker offers once, or has still open."""
+    if process != os.getpid():
+        try:
+            taken: int = offered.detach()
+            return taken
+        except (OSError, EOFError):  # somebody else took it, or the worker has gone
+            pass
+    return take_from(process, fd, device, inode)
 
 
 def note(taken: int, kept: int) -> None:
