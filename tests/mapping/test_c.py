@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 CORE = Path(__file__).parents[2] / "src" / "emmap" / "mapping"
-PROGRAMS = ["lost", "fault", "signals", "threads", "system", "growth", "failing"]
+PROGRAMS = ["lost", "fault", "signals", "threads", "system", "growth", "length", "failing"]
 ARENA = ["arena", "arena_damage"]
 
 # Lets `failing` stand between the core and the kernel.
@@ -68,7 +68,7 @@ def core(
     if run(trial).returncode or run([str(folder / "empty")]).returncode:
         pytest.skip(f"the compiler has no runtime for the {request.param} sanitizer")
     objects = []
-    for source in ("lost.c", "fault.c", "system.c", "map.c"):
+    for source in ("lost.c", "fault.c", "length.c", "system.c", "map.c"):
         objects.append(str(folder / source.replace(".c", ".o")))
         built = run([*command, "-c", str(CORE / source), "-o", objects[-1]])
         assert built.returncode == 0, built.stdout

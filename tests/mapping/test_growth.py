@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import emmap
 from emmap import Protection
+from mapping.growth_lock import waits
 from mapping.peer import Peer
 from mapping.proc import PAGE, mapped_in, smaps_of
 from mapping.small_disk import run_on_small_disk
@@ -25,6 +26,7 @@ ROOM = 1 << 30
 FOLLOW = """
 import emmap, os, sys
 sys.path.insert(0, sys.argv[1])
+from mapping.growth_lock import waits
 from mapping.peer import Peer
 
 if not os.path.exists("file"):  # as it does in the lower layer of two
@@ -187,24 +189,14 @@ def test_a_failed_growth_cuts_off_nothing_of_others(tmp_path: Path) -> None:
 
 def test_a_killed_grower_stops_nobody(path: Path) -> None:
     with Peer() as other:
-        other(f"m = emmap.open({str(path)!r}, 'r+', reserve=1 << 40)")
-        other("import emmap.mapping.growth, fcntl, struct")
-        # It holds the growth byte, and sleeps for ever.
-        held = struct_of_lock()
-        other(f"fcntl.fcntl(os.open({str(path)!r}, os.O_RDWR), 37, {held!r})")
+        other(f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})")
+        other("from mapping.growth_lock import GrowthLock")
+        other(f"lock = GrowthLock({str(path)!r})")
         with emmap.open(path, "r+", reserve=ROOM) as m:
             assert interrupted_growth(path)
             other.kill()
             m.grow(100_000)
             assert len(m) == path.stat().st_size == 100_000
-
-
-def struct_of_lock() -> bytes:
-    """A `struct flock` that locks the growth byte for writing (F_OFD_SETLK is 37)."""
-    import fcntl
-    import struct
-
-    return struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, (1 << 62) + (1 << 61), 1, 0)
 
 
 def interrupted_growth(path: Path) -> bool:
@@ -226,16 +218,10 @@ def interrupted_growth(path: Path) -> bool:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "now\n"
-        while not waits_for_lock(child.pid):
+        while not waits(child.pid):
             pass
         child.send_signal(signal.SIGINT)
         return child.stdout.readline() == "True\n"
-
-
-def waits_for_lock(pid: int) -> bool:
-    """Is the process in fcntl (system call 72 or 25), asking for a lock that somebody has?"""
-    fields = Path(f"/proc/{pid}/syscall").read_text().split()
-    return fields[0] in ("72", "25") and int(fields[2], 16) == 38  # F_OFD_SETLKW
 
 
 def test_the_holder_of_a_lock_on_the_whole_file_may_grow_it(path: Path) -> None:

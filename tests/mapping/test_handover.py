@@ -135,7 +135,7 @@ def test_a_worker_returns_what_it_made(method: str) -> None:
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
         results = [executor.submit(make_both, 5000).result(60) for _ in range(60)]
     assert all(m[:4] == b"made" and len(m) == 5000 for m, _ in results)
-    assert results[-1][1] < 60  # what was taken is not kept by the worker
+    assert results[-1][1] < results[0][1] + 30  # what was taken is not kept by the worker
     with context.Pool(2) as pool:
         assert [m[:4] for m in pool.map(make, range(5000, 5010))] == [b"made"] * 10
 

@@ -14,8 +14,8 @@ from emmap.arrays.layout import DType, Layout, Shape
 from emmap.arrays.writing import write_array
 from emmap.errors import AddressSpaceError, PageLostError, ProtectionError
 from emmap.mapping import MemoryMap, open
-from emmap.mapping.growth import take_growth_back
 from emmap.mapping.handover import reference
+from emmap.mapping.length import take_growth_back
 
 if TYPE_CHECKING:
     Array = numpy.ndarray[Any, DType]
@@ -254,7 +254,7 @@ class MappedArray(Array):
         start, stop = span_of(self, mapping)
         source: Source | None = mapping.name
         if source is None:
-            source = reference(mapping.fileno())
+            source = reference(mapping.fileno(), write=mapping.mode == "r+")
         place = (mapping.mode, mapping.offset + start, stop - start)
         first = address_of(self) - mapping.address - start if self.size else 0
         return part_of_array, (

@@ -8,7 +8,7 @@ import stat
 from types import TracebackType
 from typing import Self
 
-from emmap.mapping.growth import grow_file
+from emmap.mapping.length import grow_file
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 

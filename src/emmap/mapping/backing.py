@@ -8,6 +8,8 @@ import os
 import stat
 import sys
 
+from emmap.mapping.length import FileLength
+
 # ioctl: the size of a block device in bytes (linux/fs.h).
 BLKGETSIZE64 = 0x80081272
 
@@ -55,17 +57,22 @@ def _identity(fd: int) -> tuple[int, int, int]:
 class Descriptor:
     """A descriptor of a mapping's file, for the length of a `with` block."""
 
-    def __init__(self, fd: int, name: str | None, *, borrowed: bool) -> None:
+    def __init__(self, fd: int, name: str | None, owner: Backing | None = None) -> None:
+        """`owner` keeps the descriptor; without it, it is closed in the end."""
         self.fd = fd
         self._name = name
-        self._borrowed = borrowed
+        self._owner = owner
+        if owner is not None:
+            owner.users += 1
 
     def size(self) -> int:
         return file_size(self.fd, self._name) or 0
 
     def close(self) -> None:
-        if not self._borrowed:
+        if self._owner is None:
             os.close(self.fd)
+        else:
+            self._owner.let_go()
 
     def __enter__(self) -> Descriptor:
         return self
@@ -84,6 +91,9 @@ class Backing:
     """
 
     fd = -1
+    users = 0  # descriptors that are in use: a number that was closed could be another file's
+    _closing = False
+    _length: FileLength | None = None
 
     def __init__(self, fd: int, name: str | None, *, keep: bool, reopen: bool = True) -> None:
         """`fd` is borrowed. `keep` makes a copy of it that lives as long as the mapping is open;
@@ -110,9 +120,27 @@ class Backing:
     def close(self) -> None:
         """Closes the kept descriptor, unless somebody else did and its number means another
         file."""
+        if self.users:
+            self._closing = True
+            return
         fd, self.fd = self.fd, -1
+        if self._length is not None:
+            self._length.close()
         if fd >= 0 and self._is(fd):
             os.close(fd)
+
+    def let_go(self) -> None:
+        """Ends one use of the kept descriptor."""
+        self.users -= 1
+        if self._closing:
+            self.close()
+
+    @property
+    def length(self) -> FileLength:
+        """What changes the length of the file."""
+        if self._length is None:
+            self._length = FileLength()
+        return self._length
 
     def __del__(self) -> None:
         self.close()
@@ -135,7 +163,7 @@ class Backing:
                 raise OSError(
                     errno.EBADF, f"descriptor {self.fd} was closed behind the mapping", self.name
                 )
-            return Descriptor(self.fd, self.name, borrowed=True)
+            return Descriptor(self.fd, self.name, self)
         if not self._reopen or self.name is None:
             raise ValueError(
                 "the mapping keeps no descriptor (trackfd=False, or a file without a name), so its "
@@ -147,7 +175,7 @@ class Backing:
         if not self._is(fd):
             os.close(fd)
             raise OSError(errno.ESTALE, "another file has taken the mapped file's name", self.name)
-        return Descriptor(fd, self.name, borrowed=False)
+        return Descriptor(fd, self.name)
 
     def size(self) -> int:
         """The size of the file in bytes. Raises `OSError` when it cannot be reached."""

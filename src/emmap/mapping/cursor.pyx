@@ -204,7 +204,8 @@ cdef class MappedCursor(MappedMemory):
         """
         cdef Py_ssize_t to = dest, start = src, n = count, at
         cdef unsigned char touched
-        cdef size_t repairs = self.repairs
+        cdef unsigned char *data
+        cdef size_t page, repairs = self.repairs
         self.require_writable()
         self.look()
         if min(to, start, n) < 0 or self.length - to < n or self.length - start < n:
@@ -214,17 +215,19 @@ cdef class MappedCursor(MappedMemory):
         if n == 0:
             return
         self.prepare_write(to, to + n)
+        data, page = self.data, self.pages.page
         self.hold()
         try:
-            with nogil:  # SAFETY: both ranges inside, and held.
+            with nogil:  # SAFETY: both ranges inside, and held (`self.data` is not: close clears it).
                 # A lost page of the source shall be found before its zeros are copied.
                 at = start
                 while at < start + n:
-                    touched = (<volatile unsigned char *>self.data)[at]
-                    at += self.pages.page
-                touched = (<volatile unsigned char *>self.data)[start + n - 1]
+                    touched = (<volatile unsigned char *>data)[at]
+                    at += page
+                touched = (<volatile unsigned char *>data)[start + n - 1]
             self.raise_if_lost(start, start + n)
-            self.copy_in(to, self.data + start, n)
+            self.ensure_open()
+            self.copy_in(to, data + start, n)
             self.raise_if_lost_since(repairs, start, start + n)
         finally:
             self.let_go()

@@ -85,17 +85,21 @@ static int put_zeros(const struct emmap_guard *guard, uintptr_t from, uintptr_t 
 static int lose(struct emmap_guard *guard, uintptr_t start, uintptr_t end, uintptr_t address)
 {
     uintptr_t page = address - (address - start) % guard->page, from = page, to = end;
+    uintptr_t filled = start + atomic_load(&guard->lost.filled);
 
     if (tail_is_gone(guard, from, end))
         emmap_lost_mark_tail(&guard->lost, from);
     else if (emmap_lost_mark_granule(&guard->lost, address, &from, &to) != 0)
         goto lose_all;
+    /* Behind what is known to hold something nobody looks, and room may be a terabyte. */
+    if (from < filled && filled < to)
+        to = filled;
     /* Much memory may be refused (by overcommit, mlockall, a limit) where a page is not. */
     if (put_zeros(guard, from, to < end ? to : end) || put_zeros(guard, page, page + guard->page))
         return 1;
 lose_all: /* vm.max_map_count is reached: one mapping over everything needs no further one */
     emmap_lost_mark_tail(&guard->lost, start);
-    return put_zeros(guard, start, end);
+    return put_zeros(guard, start, address < filled ? filled : end);
 }
 
 static int covers(struct emmap_guard *guard, uintptr_t address, uintptr_t *start, uintptr_t *end)

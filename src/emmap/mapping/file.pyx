@@ -2,12 +2,12 @@
 """The file under a mapping: its size, growth, and pages that come back. Fourth of five layers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from posix.unistd cimport close
 
 import errno
+from operator import index
 
 from emmap.errors import AddressSpaceError, InUseError, PageLostError, ProtectionError
-from emmap.mapping.growth import grow_file, shrink_file, take_growth_back
+from emmap.mapping.backing import is_named
 from emmap.mapping.memory cimport check, emmap_guard_fill, emmap_guard_resize, emmap_pages
 from emmap.mapping.pages cimport MappedPages
 
@@ -18,10 +18,9 @@ cdef extern from "system.h" nogil:
                            size_t backed)
     int emmap_pages_repair(emmap_pages *pages, int fd, long long offset, size_t backed)
     int emmap_pages_shorten(emmap_pages *pages, size_t length)
-    int emmap_pages_replace(emmap_pages *pages, int fd, long long offset)
     int emmap_file_look(int fd, emmap_file *file)
     int emmap_file_may_be_copied_up(int fd)
-    int emmap_file_open_again(int fd)
+    int emmap_file_show_copy(emmap_pages *pages, int fd, long long offset, emmap_file *file)
 
 
 cdef class MappedFile(MappedPages):
@@ -116,37 +115,42 @@ cdef class MappedFile(MappedPages):
 
     cdef int change_in_room(self, Py_ssize_t length) except -1:
         """The pages are there already: only the file becomes longer or shorter."""
-        cdef Py_ssize_t before = self.length
         if length > self.room:
             raise AddressSpaceError(
                 f"a mapping with room for {self.room} bytes cannot grow to {length}: open it again "
                 f"with a larger reserve= (ulimit -v may limit the addresses of a process)")
-        if length > before:
-            if self._backing is not None:
-                with self._backing.descriptor() as descriptor:
-                    grow_file(descriptor.fd, self.file_offset + length, self.file_name())
-                self.ensure_open()
-            if length > self.length:  # else another thread or `follow` was faster
-                self.fill(length)
-            return 0
-        self.fill(length)  # first: no view of what goes away can be taken from now on
-        try:
-            if self._backing is None:
+        if self._backing is None:
+            if length < self.length:
+                self.prepare_write(length, self.length)  # its page is cleared
                 check(emmap_pages_shorten(&self.pages, self.head + length), "shrink the mapping", None)
-            else:
-                with self._backing.descriptor() as descriptor:
-                    shrink_file(descriptor.fd, self.file_offset + length, self.file_name())
-        except BaseException:
+            return self.fill(length)
+        with self._backing.descriptor() as descriptor:
+            if length < self.length:
+                self.shrink_file(length, descriptor.fd)
+            # Also where it becomes shorter: somebody may have shortened the file even more.
+            self._backing.length.grow(descriptor.fd, self.file_offset + length, self.file_name())
+        self.ensure_open()
+        return self.follow()
+
+    cdef int shrink_file(self, Py_ssize_t length, int fd) except -1:
+        # The mapping comes first: no view of what goes away can be taken from now on, in any thread.
+        self.shrinking += 1
+        self.limit = min(self.limit, length) if self.shrinking > 1 else length
+        self.fill(length)
+        try:
+            self._backing.length.shrink(fd, self.file_offset + length, self.file_name())
+        finally:
+            self.shrinking -= 1
             if self.data != NULL:
-                self.fill(before)
-            raise
+                self.follow()
         return 0
 
     cdef int fill(self, Py_ssize_t length) except -1:
         """`length` bytes of the reserved pages hold something from now on."""
         cdef size_t page = self.pages.page
         self.length = length
-        emmap_guard_fill(self.pages.guard, (self.head + length + page - 1) // page * page)
+        self.farthest = max(self.farthest, length)
+        emmap_guard_fill(self.pages.guard, (self.head + self.farthest + page - 1) // page * page)
         return self.update_rights()
 
     cdef int follow(self) except -1:
@@ -164,6 +168,8 @@ cdef class MappedFile(MappedPages):
         if now.device != self.seen.device or now.inode != self.seen.inode:
             return 0  # somebody closed our descriptor, and its number is another file's
         length = min(max(now.size - self.file_offset, 0), self.room)
+        if self.shrinking:
+            length = min(length, self.limit)
         if length > self.length:
             self.fill(length)
         return 0
@@ -172,31 +178,43 @@ cdef class MappedFile(MappedPages):
         """A file on overlayfs that was opened for reading is one of a lower layer. When somebody writes
         to it, it is copied to the upper layer, and changes only there. So map that one, in place: it
         begins with the same bytes."""
-        cdef int fd = check(emmap_file_open_again(self._backing.fd), "open the file again",
-                            self.file_name())
+        cdef int rc
+        if (now.device != self.seen.device or now.inode != self.seen.inode) and \
+                not is_named(self._backing.fd, self.file_name() or ""):
+            return 0
+        self.hold()
         try:
-            check(emmap_pages_replace(&self.pages, fd, self.file_offset - self.head),
-                  "map the file's copy in the upper layer", self.file_name())
+            rc = emmap_file_show_copy(&self.pages, self._backing.fd, self.file_offset - self.head, &now)
+            if rc == -errno.ESTALE:
+                return 0
+            self.expect(rc, "map the file's copy in the upper layer")
+            self.may_be_copied_up = False
+            self.seen = now
+            self._backing.identify()
+            return self.protect_again()
         finally:
-            close(fd)
-        self.may_be_copied_up = False
-        self.seen = now
-        self._backing.identify()
-        return self.protect_again()
+            self.let_go()
 
     cdef int resize_file(self, Py_ssize_t length, object descriptor, bint only_longer) except -1:
         cdef long long before = descriptor.size(), after = self.file_offset + length
+        cdef Py_ssize_t old = self.length
         name = self.file_name()
+        file = self._backing.length
         if after > before:
-            before = grow_file(descriptor.fd, after, name)
+            # The end of the file moves last: nobody shall see a length that is taken back.
+            file.take_space(descriptor.fd, after, name)
         try:
             self.set_length(length, descriptor.fd, max(before, after))
+            if after > before:
+                file.grow(descriptor.fd, after, name)
         except BaseException:
             if after > before:
-                take_growth_back(descriptor.fd, before, after, name)
+                file.shrink(descriptor.fd, after, name, before)  # gives the space back
+                if self.data != NULL and self.length == length and self.exports == 0:
+                    self.set_length(old, descriptor.fd, before)
             raise
         if after < before and not only_longer:
-            shrink_file(descriptor.fd, after, name)
+            file.shrink(descriptor.fd, after, name)
         return 0
 
     def splice(self, start, stop, data, /):
@@ -204,7 +222,8 @@ cdef class MappedFile(MappedPages):
 
         What lies behind moves, and a shared mapping's file becomes longer or shorter. `start` and
         `stop` are as in a slice. Everything is checked and the disk space taken before a byte
-        moves; but a process that is killed in the middle leaves the bytes half moved. Raises as
+        moves; but a process that is killed or interrupted later leaves the bytes moved in part, or
+        the file longer than it should be. Raises as
         `resize` does, and `ValueError` when the file goes on behind the mapping. Cost: a copy of
         all that follows `start`, without the GIL.
 
@@ -218,6 +237,9 @@ cdef class MappedFile(MappedPages):
         """
         cdef Py_ssize_t first, end, before, after
         cdef Py_buffer source
+        # Numbers first: what they call may change the mapping.
+        start = None if start is None else index(start)
+        stop = None if stop is None else index(stop)
         self.look()
         self.require_writable()
         PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
@@ -244,6 +266,8 @@ cdef class MappedFile(MappedPages):
                 if after > before and self.data != NULL and self.exports == 0:
                     self.change_length(before, False)
                 raise
+            if first + source.len > self.length:
+                raise InUseError("another thread has made the mapping shorter meanwhile")
             self.copy_in(first, <const unsigned char *>source.buf, source.len)
         finally:
             PyBuffer_Release(&source)
@@ -255,6 +279,7 @@ cdef class MappedFile(MappedPages):
         cdef size_t page = self.pages.page
         cdef size_t span = (self.head + length + page - 1) // page * page if length else 0
         cdef size_t old_base = <size_t>self.pages.base, old_span = self.pages.span
+        cdef bint may_move
         cdef int rc
         self.ensure_open()
         if length < self.length and self.exports:  # also since `resize` looked
@@ -265,6 +290,8 @@ cdef class MappedFile(MappedPages):
         # Names, lists and exceptions let other threads run. So the short ways to the bytes are closed
         # until all is true again, and nothing comes between the kernel's pages and `data`, `length`.
         self.readable = self.writable = 0
+        may_move = self.exports == 0 and not self.fixed
+        self.hold()
         try:
             if span < old_span and self.was_exported:
                 emmap_guard_resize(self.pages.guard, span)
@@ -272,7 +299,7 @@ cdef class MappedFile(MappedPages):
                 self.length = length
                 self.bury(old_base + span, old_span - span, replace=True)
             else:
-                rc = emmap_pages_resize(&self.pages, span, self.exports == 0 and not self.fixed, fd,
+                rc = emmap_pages_resize(&self.pages, span, may_move, fd,
                                         self.file_offset - self.head, self.backed_by(file_size))
                 self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
                 if rc == 0:
@@ -285,7 +312,7 @@ cdef class MappedFile(MappedPages):
                                      f"cannot grow to {length} bytes where it is, and views or a fixed "
                                      f"address keep it there")
                 else:
-                    check(rc, f"resize the mapping to {length} bytes", self.file_name())
+                    self.expect(rc, f"resize the mapping to {length} bytes")
             if <size_t>self.pages.base != old_base and self.was_exported:
                 self.bury(old_base, old_span, replace=False)
             if self.protections is not None:
@@ -296,6 +323,7 @@ cdef class MappedFile(MappedPages):
             self.protect_again()
         finally:
             self.update_rights()
+            self.let_go()
         return 0
 
     cdef int begin_again(self, Py_ssize_t length, int fd, Py_ssize_t first) except -1:
@@ -368,7 +396,7 @@ cdef class MappedFile(MappedPages):
                 if rc == -errno.ENXIO:
                     raise PageLostError(f"pages are still lost: the file has {size} bytes",
                                         self.file_name(), size)
-                check(rc, "map the lost pages again", self.file_name())
+                self.expect(rc, "map the lost pages again")
             self.protect_again()
         finally:
             self.let_go()

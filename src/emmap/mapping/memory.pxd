@@ -40,6 +40,7 @@ cdef class MappedMemory:
     cdef unsigned char *data        # the first byte that was asked for; NULL once closed
     cdef Py_ssize_t length          # bytes
     cdef Py_ssize_t settled         # `length` where it changes by our own calls only, else 0
+    cdef Py_ssize_t farthest        # the longest that it was, where there is room to grow
     cdef Py_ssize_t room            # bytes it can grow to where it is; 0: nothing was reserved
     cdef Py_ssize_t readable        # `length` while every byte may be read, else 0
     cdef Py_ssize_t writable        # `length` while every byte may be written, else 0
@@ -72,6 +73,7 @@ cdef class MappedMemory:
         return 0
 
     cdef int follow(self) except -1
+    cdef int expect(self, int rc, str doing) except -1
     cdef int require(self, Py_ssize_t start, Py_ssize_t stop, int right) except -1
     cdef int require_writable(self) except -1
     cdef int prepare_write(self, Py_ssize_t start, Py_ssize_t stop) except -1

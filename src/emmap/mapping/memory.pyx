@@ -85,6 +85,7 @@ cdef class MappedMemory:
             self.data = NOTHING
         self.length = length
         self.room = min(max(reserve, length), <Py_ssize_t>self.pages.span - head) if reserve else 0
+        self.farthest = length if reserve else 0
         if reserve:
             emmap_guard_fill(self.pages.guard, filled)
         self.head = head
@@ -163,7 +164,7 @@ cdef class MappedMemory:
     cdef void unmap(self) noexcept:
         """Unmaps. No view that we know of is left."""
         cdef MappedMemory reservation = self.reservation
-        cdef size_t base = <size_t>self.pages.base, span = self.pages.span
+        cdef size_t base = <size_t>self.pages.base, span = self.pages.span, seen
         if span == 0:
             return
         if reservation is not None:
@@ -174,6 +175,12 @@ cdef class MappedMemory:
         elif self.was_exported:
             emmap_pages_end_guard(&self.pages)
             self.pages.span = 0
+            if self.farthest:  # no pointer leads further into the reserved pages
+                seen = self.head + self.farthest + self.pages.page - 1
+                seen -= seen % self.pages.page
+                if seen < span:
+                    munmap(<void *>(base + seen), span - seen)
+                    span = seen
             if not self.bury(base, span, replace=True):
                 munmap(<void *>base, span)
         else:
@@ -237,6 +244,13 @@ cdef class MappedMemory:
         except PageLostError:
             if exc_type is None:
                 raise
+
+    cdef int expect(self, int rc, str doing) except -1:
+        """Raises `OSError` for a negative errno. To be given a constant text: what runs Python before
+        the C function has been called could close the mapping."""
+        if rc < 0:
+            check(rc, doing, self._backing.name if self._backing is not None else None)
+        return rc
 
     # Rights and losses
 

@@ -25,7 +25,7 @@ from emmap.mapping.constants import (
 )
 from emmap.mapping.file import MappedFile
 from emmap.mapping.filesystem import NETWORK, warn_of_network
-from emmap.mapping.handover import note, reference
+from emmap.mapping.handover import reference
 from emmap.mapping.one_class import as_one_class
 from emmap.mapping.statfs import file_system
 
@@ -174,6 +174,8 @@ class MemoryMap(MappedFile):
                 self._place(backing, fd, 0, size, flags, prot, address, constants.PAGESIZE, reserve)
                 return self
         flags |= MAP_ANONYMOUS
+        if flags & MAP_TYPE == MAP_SHARED:
+            reserve = 0  # without a descriptor it cannot grow
         self._place(None, -1, 0, size, flags, prot, address, _anonymous_page(flags), reserve)
         return self
 
@@ -269,7 +271,7 @@ class MemoryMap(MappedFile):
                 "cannot pickle private memory, or a mapping of a file without a name: there is "
                 "nothing to refer to; use emmap.anonymous(size, shared=True)"
             )
-        take, arguments = reference(fd)
+        take, arguments = reference(fd, write=self.mode == "r+")
         return _take, (take, arguments, *place)
 
     # Typed views
@@ -368,11 +370,9 @@ def _open_again(
 def _take(take: Callable[..., int], arguments: tuple[Any, ...], *place: Any) -> MemoryMap:
     fd = take(*arguments)
     try:
-        mapping = _open_again(fd, *place)
+        return _open_again(fd, *place)
     finally:
         os.close(fd)
-    note(fd, mapping.fileno())
-    return mapping
 
 
 def _anonymous_page(flags: int) -> int:

@@ -8,7 +8,7 @@ import os
 from emmap.mapping.backing import file_size, name_of
 from emmap.mapping.constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
 from emmap.mapping.filesystem import warn_of_copy
-from emmap.mapping.growth import grow_file, take_growth_back
+from emmap.mapping.length import grow_file, take_growth_back
 from emmap.mapping.memorymap import MemoryMap, _reserve, check_range
 from emmap.mapping.reading import read_mapping
 

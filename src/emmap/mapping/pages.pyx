@@ -31,6 +31,10 @@ KNOWN_ADVICE = frozenset(
     value for name, value in vars(constants).items() if name.startswith("MADV_")
 ) - {constants.MADV_HWPOISON, constants.MADV_SOFT_OFFLINE}
 
+# Advice that is carried out at once, on bytes that must be there.
+ABOUT_CONTENT = frozenset(
+    (constants.MADV_WILLNEED, constants.MADV_COLD, constants.MADV_PAGEOUT, constants.MADV_COLLAPSE))
+
 
 cdef class MappedPages(MappedCursor):
     """Mapped memory whose pages can be protected, flushed, advised, loaded, dropped and resized."""
@@ -50,6 +54,11 @@ cdef class MappedPages(MappedCursor):
         start[0] = first + self.head if first else 0
         stop[0] = end + self.head if end < self.length or self.room else self.pages.span
         return end > first
+
+    cdef size_t with_room(self, size_t stop) noexcept:
+        """Where a range ends for what shall hold for the bytes to come too: a range to the end of what
+        is there goes on to the end of the reserved pages."""
+        return self.pages.span if stop == <size_t>(self.head + self.length) else stop
 
     # Protection
 
@@ -74,8 +83,7 @@ cdef class MappedPages(MappedCursor):
             raise ValueError(f"unknown protection {protection!r}: combine the values of Protection")
         if not self.span_of(offset, length, &start, &stop):
             return
-        if stop == <size_t>(self.head + self.length):
-            stop = self.pages.span  # what the mapping grows by is protected as its end is
+        stop = self.with_room(stop)
         if self.placed is not None and self.exports:
             raise InUseError("the reserved range holds other mappings, and stays closed to access")
         if self.writers and not prot & PROT_WRITE:
@@ -84,9 +92,12 @@ cdef class MappedPages(MappedCursor):
         if self.exports and not prot & (PROT_READ | PROT_WRITE):
             raise InUseError("a view of the mapping is held: release it before the right to read is "
                              "taken away")
-        check(emmap_pages_protect(&self.pages, start, stop, prot), "protect the pages",
-              self.file_name())
-        self.record(start // self.pages.page, (stop - 1) // self.pages.page + 1, prot)
+        self.hold()  # whatever runs Python from here on may close the mapping
+        try:
+            self.expect(emmap_pages_protect(&self.pages, start, stop, prot), "protect the pages")
+            self.record(start // self.pages.page, (stop - 1) // self.pages.page + 1, prot)
+        finally:
+            self.let_go()
 
     cdef int record(self, size_t first, size_t end, int prot) except -1:
         """Notes that the pages [first, end) are protected by `prot`."""
@@ -108,11 +119,20 @@ cdef class MappedPages(MappedCursor):
 
     cdef int protect_again(self) except -1:
         """Gives fresh pages the protection that is noted for them."""
-        cdef size_t page = self.pages.page
-        for first, end, prot in self.protections or ((0, self.pages.span // page, self.protection),):
-            if prot != self.pages.prot:
-                check(emmap_pages_protect(&self.pages, first * page, end * page, prot),
-                      "protect the pages", self.file_name())
+        cdef size_t start, stop, page = self.pages.page
+        cdef int prot
+        if self.data == NULL:
+            return 0
+        self.hold()  # whatever runs Python may close the mapping
+        try:
+            for first, end, protection in self.protections or (
+                    (0, self.pages.span // page, self.protection),):
+                start, stop, prot = first * page, end * page, protection
+                if prot != self.pages.prot:
+                    self.expect(emmap_pages_protect(&self.pages, start, stop, prot),
+                                "protect the pages")
+        finally:
+            self.let_go()
         return 0
 
     # To and from the disk
@@ -187,6 +207,8 @@ cdef class MappedPages(MappedCursor):
             return self.populate(offset, length, write=how == MADV_POPULATE_WRITE)
         if not self.span_of(offset, length, &start, &stop):
             return
+        if how not in ABOUT_CONTENT:
+            stop = self.with_room(stop)
         self.hold()
         try:
             with nogil:  # SAFETY: held, so the pages stay mapped.
@@ -234,7 +256,8 @@ cdef class MappedPages(MappedCursor):
         cdef int rc
         if not self.span_of(offset, length, &start, &stop):
             return
-        self.range_of(offset, length, &first, &end)
+        first = max(<Py_ssize_t>start - self.head, 0)
+        end = min(<Py_ssize_t>stop - self.head, self.length)
         self.require(first, end, PROT_WRITE if writing else PROT_READ)
         self.hold()
         self.writers += writing
@@ -273,14 +296,16 @@ cdef class MappedPages(MappedCursor):
 
     cdef int set_pinned(self, object offset, object length, bint pinned) except -1:
         cdef size_t start = 0, stop = 0
+        cdef bint readable
         cdef int rc
         if not self.span_of(offset, length, &start, &stop):
             return 0
+        readable = self.readable > 0
         self.hold()
         try:
-            with nogil:  # SAFETY: held, so the pages stay mapped.
+            with nogil:  # SAFETY: held, so the pages stay mapped; and all of them may be read.
                 rc = emmap_pages_pin(&self.pages, start, stop, pinned)
-                if rc < 0 and pinned:  # The kernel does not say whether a page is lost: touch them.
+                if rc < 0 and pinned and readable:  # The kernel does not say whether a page is lost.
                     emmap_pages_populate(&self.pages, start, stop, False)
             if rc < 0:
                 self.raise_if_lost(0, self.length)

@@ -297,89 +297,17 @@ int emmap_pages_evict(struct emmap_pages *pages, size_t start, size_t stop, int 
 int emmap_pages_shorten(struct emmap_pages *pages, size_t length)
 {
     size_t clean = up(length, pages->page);
-    /* SAFETY: the caller knows of no view, and `length` bytes lie inside. */
-    memset(pages->base + length, 0, clean - length);
-    return clean == pages->span ? 0
-                                : answer(madvise(pages->base + clean, pages->span - clean,
-                                                 MADV_DONTNEED));
-}
-
-int emmap_pages_replace(struct emmap_pages *pages, int fd, off_t offset)
-{
-    /* SAFETY: the pages are ours, and the new ones hold the same bytes: who reads meanwhile finds one or
-     * the other. */
-    return map_at(pages->base, pages->span, pages->prot, pages->flags | MAP_FIXED, fd, offset);
-}
-
-/* A description of its own: locks of one description do not exclude each other, and the kept
- * descriptor may share its one with a child. Where it cannot be had, the kept one must do. */
-static int open_again(int fd, int flags)
-{
-    char name[32];
-    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    int again = open(name, flags | O_CLOEXEC);
-    return again >= 0 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
-int emmap_growth_begin(int fd)
-{
-    const struct flock ours = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
-                               .l_len = 1};
-    struct flock request, other;
-    int rc, lock = open_again(fd, O_RDWR);
-    if (lock < 0)
-        return -errno;
-    for (;;) {
-        request = other = ours;
-        rc = answer(fcntl(lock, F_OFD_SETLK, &request));
-        if (rc != -EAGAIN && rc != -EACCES)
-            return lock; /* on a filesystem without locks we go on as well */
-        rc = answer(fcntl(lock, F_OFD_GETLK, &other));
-        if (rc == 0 && other.l_type == F_UNLCK)
-            continue; /* it has just been let go */
-        /* A lock over more than our byte is a stranger's, who has the whole file to himself (it may be
-         * this very process). Nobody else of us can have the byte meanwhile, so we go on. */
-        if (rc != 0 || other.l_start != EMMAP_GROWTH_BYTE || other.l_len != 1)
-            return lock;
-        request = ours;
-        rc = answer(fcntl(lock, F_OFD_SETLKW, &request));
-        if (rc != -EINTR)
-            return lock;
-        close(lock);
-        return rc;
+    unsigned char *rest = pages->base + clean;
+    /* SAFETY: the caller knows of no view, may write the last page, and `length` bytes lie inside. */
+    if (clean < pages->span && madvise(rest, pages->span - clean, MADV_DONTNEED) != 0) {
+        if (errno != EINVAL) /* else they are pinned */
+            return -errno;
+        munlock(rest, pages->span - clean);
+        if (madvise(rest, pages->span - clean, MADV_DONTNEED) != 0)
+            return -errno;
     }
-}
-
-void emmap_growth_end(int lock)
-{
-    struct flock none = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
-                         .l_len = 1};
-    /* Not only by closing: a child made meanwhile has the same description, and would keep the lock. */
-    fcntl(lock, F_OFD_SETLK, &none);
-    close(lock);
-}
-
-int emmap_file_take_space(int fd, off_t from, off_t to)
-{
-    int rc = answer(fallocate(fd, FALLOC_FL_KEEP_SIZE, from, to - from));
-    return rc == -EOPNOTSUPP ? 0 : rc;
-}
-
-int emmap_file_extend(int fd, off_t from, off_t to)
-{
-    static const char zeros[1 << 16];
-    /* Not posix_fallocate: where the filesystem cannot, glibc writes into the file behind our back. */
-    int rc = answer(fallocate(fd, 0, from, to - from));
-    if (rc == -EOPNOTSUPP)
-        for (rc = 0; rc == 0 && from < to;) {
-            size_t n = to - from < (off_t)sizeof zeros ? (size_t)(to - from) : sizeof zeros;
-            ssize_t written = pwrite(fd, zeros, n, from);
-            if (written >= 0)
-                from += written;
-            else if (errno != EINTR)
-                rc = -errno;
-        }
-    return rc;
+    memset(pages->base + length, 0, clean - length);
+    return 0;
 }
 
 int emmap_file_look(int fd, struct emmap_file *file)
@@ -401,9 +329,26 @@ int emmap_file_may_be_copied_up(int fd)
            (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
 }
 
-int emmap_file_open_again(int fd)
+int emmap_file_show_copy(struct emmap_pages *pages, int fd, off_t offset, struct emmap_file *file)
 {
-    return open_again(fd, O_RDONLY);
+    struct statfs filesystem;
+    struct emmap_file now;
+    int again = emmap_file_open_again(fd, O_RDONLY);
+    if (again < 0)
+        return -errno;
+    int rc = fstatfs(again, &filesystem) != 0 ? -errno : emmap_file_look(again, &now);
+    if (rc == 0 && filesystem.f_type != OVERLAYFS_SUPER_MAGIC)
+        rc = -ESTALE;
+    /* SAFETY: the pages are ours, and the new ones begin with the same bytes: who reads meanwhile finds
+     * one or the other. */
+    if (rc == 0)
+        rc = map_at(pages->base, pages->span, pages->prot, pages->flags | MAP_FIXED, again, offset);
+    if (rc == 0 && dup3(again, fd, O_CLOEXEC) < 0) /* whoever maps it anew shall not get the old one */
+        rc = -errno;
+    if (rc == 0)
+        *file = now;
+    close(again);
+    return rc;
 }
 
 int emmap_file_system(int fd, size_t *page, unsigned *type)

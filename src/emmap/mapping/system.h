@@ -10,6 +10,7 @@
 #define EMMAP_SYSTEM_H
 
 #include "fault.h"
+#include "length.h"
 
 #include <sys/types.h>
 
@@ -110,29 +111,8 @@ int emmap_pages_pin(struct emmap_pages *pages, size_t start, size_t stop, int pi
  * copies of written pages stay. `fd` may be -1. */
 int emmap_pages_evict(struct emmap_pages *pages, size_t start, size_t stop, int fd, off_t offset);
 
-/* Gives bytes beyond the clean end of [0, length) of anonymous memory back, so that they are zeros. */
+/* Makes zeros of what lies behind the first `length` bytes of anonymous memory, and gives whole pages back. */
 int emmap_pages_shorten(struct emmap_pages *pages, size_t length);
-
-/* Maps the same bytes of a file from another of its inodes over what is mapped. */
-int emmap_pages_replace(struct emmap_pages *pages, int fd, off_t offset);
-
-/* Whoever makes a file longer or shorter locks this byte of it meanwhile. It lies beyond all bytes of
- * files, and beyond the bytes that tell who is alive. */
-#define EMMAP_GROWTH_BYTE ((INT64_C(1) << 62) + (INT64_C(1) << 61))
-
-/* Locks the growth byte of the open file, and waits while another process or thread has it. A
- * descriptor for `emmap_growth_end`, or -errno; -EINTR when a signal came. */
-int emmap_growth_begin(int fd);
-
-/* Lets the growth byte go. */
-void emmap_growth_end(int lock);
-
-/* Takes space on the disk for a range beyond the file's end, and leaves the end where it is: nobody
- * shall see a length that is taken back when the disk is full. Does nothing where the filesystem cannot. */
-int emmap_file_take_space(int fd, off_t from, off_t to);
-
-/* Makes the file, which has `from` bytes, `to` bytes long, with space on the disk for each of them. */
-int emmap_file_extend(int fd, off_t from, off_t to);
 
 /* What is known of an open file. */
 struct emmap_file {
@@ -146,8 +126,9 @@ int emmap_file_look(int fd, struct emmap_file *file);
  * writes? Then a mapping does not see the changes. */
 int emmap_file_may_be_copied_up(int fd);
 
-/* Another descriptor of the same file, for reading, which shows the inode that its name leads to now. */
-int emmap_file_open_again(int fd);
+/* Maps what has been copied up in place of the pages, and puts it in the descriptor's place too. `file` is
+ * what was seen of it. -ESTALE where the descriptor is another file's by now. */
+int emmap_file_show_copy(struct emmap_pages *pages, int fd, off_t offset, struct emmap_file *file);
 
 /* The filesystem of a file: the bytes in a page of it (more than usual on hugetlbfs), and its type, a
  * number of linux/magic.h. */

@@ -1,10 +1,8 @@
-/* Room to grow, and files that grow by one process at a time. */
+/* Room to grow: pages past the end of the file. */
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <poll.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 
 #define ROOM ((size_t)1 << 36) /* more would not fit beside the thread sanitizer */
 
@@ -14,72 +12,6 @@ static int holds(struct emmap_pages *pages, size_t start, size_t stop, unsigned 
         if (peek(pages->base + i) != value)
             return 0;
     return 1;
-}
-
-static int growth_is_locked(int fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = EMMAP_GROWTH_BYTE,
-                         .l_len = 1};
-    char name[32];
-    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    int other = open(name, O_RDWR);
-    CHECK(other >= 0 && fcntl(other, F_OFD_GETLK, &lock) == 0 && close(other) == 0);
-    return lock.l_type != F_UNLCK;
-}
-
-static void growth_excludes_others(void)
-{
-    int fd = memory_file(10), lock = emmap_growth_begin(fd), pipes[2];
-    char told = 0;
-    CHECK(lock >= 0 && growth_is_locked(fd) && pipe(pipes) == 0);
-    pid_t child = fork();
-    if (child == 0) {
-        int theirs = emmap_growth_begin(fd);
-        CHECK(theirs >= 0 && write(pipes[1], "x", 1) == 1);
-        _exit(0);
-    }
-    struct pollfd waits = {.fd = pipes[0], .events = POLLIN};
-    CHECK(poll(&waits, 1, 50) == 0); /* what fails here fails sometimes, what is right never does */
-    emmap_growth_end(lock);
-    CHECK(read(pipes[0], &told, 1) == 1 && waitpid(child, NULL, 0) == child);
-    CHECK(!growth_is_locked(fd)); /* a process that ends lets go */
-}
-
-static void a_child_does_not_keep_growth_locked(void)
-{
-    int fd = memory_file(10), lock = emmap_growth_begin(fd);
-    pid_t child = fork();
-    if (child == 0)
-        for (;;)
-            pause();
-    emmap_growth_end(lock);
-    CHECK(!growth_is_locked(fd));
-    CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
-}
-
-static void a_strangers_lock_does_not_stop_growth(void)
-{
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int fd = memory_file(10);
-    CHECK(fcntl(fd, F_SETLK, &all) == 0);
-    int lock = emmap_growth_begin(fd);
-    CHECK(lock >= 0);
-    emmap_growth_end(lock);
-}
-
-static void ignore(int signal_number)
-{
-    (void)signal_number;
-}
-
-static void waiting_for_growth_ends_at_a_signal(void)
-{
-    struct sigaction action = {.sa_handler = ignore};
-    struct itimerval soon = {.it_value = {.tv_usec = 20000}, .it_interval = {.tv_usec = 20000}};
-    int fd = memory_file(10), lock = emmap_growth_begin(fd);
-    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &soon, NULL) == 0);
-    CHECK(emmap_growth_begin(fd) == -EINTR);
-    emmap_growth_end(lock);
 }
 
 /* Room to grow */
@@ -98,7 +30,7 @@ static void bytes_past_the_end_are_there_once_the_file_has_them(void)
     int fd = memory_file(page);
     struct emmap_pages pages = reserve(fd, ROOM, page);
     CHECK(pages.span == ROOM && peek(pages.base + page - 1) == content(page - 1));
-    CHECK(emmap_file_extend(fd, (off_t)page, (off_t)(3 * page)) == 0);
+    CHECK(ftruncate(fd, (off_t)(3 * page)) == 0);
     CHECK(pwrite(fd, "new", 3, (off_t)(2 * page)) == 3);
     CHECK(peek(pages.base + 2 * page) == 'n' && !emmap_lost_any(&pages.guard->lost));
 }
@@ -150,27 +82,13 @@ static void shortening_clears(void)
     CHECK(emmap_pages_shorten(&pages, pages.span - 1) == 0 && peek(pages.base + pages.span - 1) == 0);
 }
 
-static void pages_are_replaced_in_place(void)
-{
-    int fd = memory_file(page_size()), other = memory_file(page_size());
-    CHECK(pwrite(other, "!", 1, 0) == 1);
-    struct emmap_pages pages = map_shared(fd, page_size());
-    CHECK(emmap_pages_replace(&pages, other, 0) == 0 && peek(pages.base) == '!');
-    CHECK(emmap_pages_replace(&pages, -1, 0) == -EBADF && peek(pages.base) == '!');
-}
-
 int main(void)
 {
     static const struct test tests[] = {
-        TEST(growth_excludes_others),
-        TEST(a_child_does_not_keep_growth_locked),
-        TEST(a_strangers_lock_does_not_stop_growth),
-        TEST(waiting_for_growth_ends_at_a_signal),
         TEST(bytes_past_the_end_are_there_once_the_file_has_them),
         TEST(scarce_addresses_halve_the_room),
         TEST(a_tail_is_lost_up_to_what_was_known),
         TEST(shortening_clears),
-        TEST(pages_are_replaced_in_place),
     };
     return RUN_TESTS(tests);
 }

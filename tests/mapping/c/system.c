@@ -427,34 +427,6 @@ static void evicts_and_keeps_the_bytes(void)
 
 /* Files */
 
-static void a_file_grows_with_space_on_the_disk(void)
-{
-    struct stat status;
-    int fd = memory_file(10);
-    CHECK(emmap_file_extend(fd, 10, 3 << 20) == 0 && fstat(fd, &status) == 0);
-    CHECK(status.st_size == 3 << 20 && status.st_blocks >= (3 << 20) / 512);
-    struct emmap_pages pages = map_shared(fd, page_size());
-    CHECK(holds_content(&pages, 0, 10, 0) && holds(&pages, 10, page_size(), 0));
-}
-
-static void a_file_that_cannot_grow_says_so(void)
-{
-    struct rlimit limit = {8192, 8192};
-    int fd = memory_file(5000), directory = open("/", O_RDONLY);
-    CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    CHECK(emmap_file_extend(fd, 5000, 8193) == -EFBIG && file_length(fd) == 5000);
-    CHECK(emmap_file_extend(fd, 5000, 8192) == 0 && file_length(fd) == 8192);
-    CHECK(emmap_file_extend(12345, 0, 10) == -EBADF);
-    CHECK(directory >= 0 && emmap_file_extend(directory, 0, 10) < 0);
-}
-
-static void a_sealed_file_does_not_grow(void)
-{
-    int fd = memfd_create("emmap test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    CHECK(fd >= 0 && ftruncate(fd, 100) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) == 0);
-    CHECK(emmap_file_extend(fd, 100, 200) == -EPERM && file_length(fd) == 100);
-}
-
 static void tells_the_filesystem(void)
 {
     size_t page = 0;
@@ -493,9 +465,6 @@ int main(void)
         TEST(populate_marks_a_lost_page),
         TEST(pins_and_unpins),
         TEST(evicts_and_keeps_the_bytes),
-        TEST(a_file_grows_with_space_on_the_disk),
-        TEST(a_file_that_cannot_grow_says_so),
-        TEST(a_sealed_file_does_not_grow),
         TEST(tells_the_filesystem),
     };
     return RUN_TESTS(tests);
