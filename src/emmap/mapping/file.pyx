@@ -207,14 +207,14 @@ cdef class MappedFile(MappedPages):
             self.set_length(length, descriptor.fd, max(before, after))
             if after > before:
                 file.grow(descriptor.fd, after, name)
+            elif after < before and not only_longer:
+                file.shrink(descriptor.fd, after, name)
         except BaseException:
             if after > before:
                 file.shrink(descriptor.fd, after, name, before)  # gives the space back
-                if self.data != NULL and self.length == length and self.exports == 0:
-                    self.set_length(old, descriptor.fd, before)
+            if self.data != NULL and self.length == length and self.exports == 0:
+                self.set_length(old, descriptor.fd, before)
             raise
-        if after < before and not only_longer:
-            file.shrink(descriptor.fd, after, name)
         return 0
 
     def splice(self, start, stop, data, /):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from operator import index
 from weakref import WeakSet
@@ -194,8 +195,8 @@ class MemoryMap(MappedFile):
         reservation = None
         if reserve and (address is not None or page != constants.PAGESIZE):
             raise ValueError("reserve= goes neither with a fixed address nor with huge pages")
-        if reserve and fd >= 0 and file_size(fd) is None:
-            raise ValueError("reserve= is for what can grow: the file has no end")
+        if reserve and fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("reserve= is for what can grow, and that is regular files")
         if address is not None:
             if address <= 0 or address % page:
                 raise ValueError(f"a fixed address is a multiple of {page}, not {address:#x}")
