@@ -19,6 +19,8 @@ cdef class MappedFile(MappedPages):
     cdef int fill(self, Py_ssize_t length) except -1
     cdef int show_copy(self, emmap_file now) except -1
     cdef int resize_file(self, Py_ssize_t length, object descriptor, bint only_longer) except -1
-    cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1
+    cdef int lengthen_file(self, Py_ssize_t length, object descriptor, long long before) except -1
+    cdef int set_length(self, Py_ssize_t length, Py_ssize_t shown, int fd,
+                        long long file_size) except -1
     cdef int begin_again(self, Py_ssize_t length, int fd, Py_ssize_t first) except -1
     cdef size_t backed_by(self, long long file_size) noexcept

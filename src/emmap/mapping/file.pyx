@@ -104,11 +104,11 @@ cdef class MappedFile(MappedPages):
         if self.room:
             return self.change_in_room(length)
         if self._backing is None:
-            return self.set_length(length, -1, 0)
+            return self.set_length(length, length, -1, 0)
         # Whatever follows lets other threads run; set_length looks again at what they may change.
         with self._backing.descriptor(write=not self.is_private()) as descriptor:
             if self.is_private():
-                self.set_length(length, descriptor.fd, descriptor.size())
+                self.set_length(length, length, descriptor.fd, descriptor.size())
             else:
                 self.resize_file(length, descriptor, only_longer)
         return 0
@@ -197,25 +197,39 @@ cdef class MappedFile(MappedPages):
 
     cdef int resize_file(self, Py_ssize_t length, object descriptor, bint only_longer) except -1:
         cdef long long before = descriptor.size(), after = self.file_offset + length
-        cdef Py_ssize_t old = self.length
+        cdef Py_ssize_t old
         name = self.file_name()
         file = self._backing.length
         if after > before:
-            # The end of the file moves last: nobody shall see a length that is taken back.
-            file.take_space(descriptor.fd, after, name)
-        try:
-            self.set_length(length, descriptor.fd, max(before, after))
-            if after > before:
-                file.grow(descriptor.fd, after, name)
-            elif after < before and not only_longer:
+            return self.lengthen_file(length, descriptor, before)
+        old = self.length
+        self.set_length(length, length, descriptor.fd, before)
+        if after < before and not only_longer:
+            try:
                 file.shrink(descriptor.fd, after, name)
-        except BaseException:
-            if after > before:
-                file.shrink(descriptor.fd, after, name, before)  # gives the space back
-            if self.data != NULL and self.length == length and self.exports == 0:
-                self.set_length(old, descriptor.fd, before)
-            raise
+            except BaseException:
+                if self.data != NULL and self.length == length and self.exports == 0:
+                    self.set_length(old, old, descriptor.fd, before)
+                raise
         return 0
+
+    cdef int lengthen_file(self, Py_ssize_t length, object descriptor, long long before) except -1:
+        """The space comes first, then the pages, then the file's end, and then the bytes are shown: so
+        nobody sees a length that is taken back, or bytes that are not there yet."""
+        cdef long long after = self.file_offset + length
+        file, name = self._backing.length, self.file_name()
+        file.take_space(descriptor.fd, after, name)
+        try:
+            self.set_length(length, self.length, descriptor.fd, after)
+            file.grow(descriptor.fd, after, name)
+        except BaseException:
+            file.shrink(descriptor.fd, after, name, before)  # gives the space back
+            raise
+        self.ensure_open()
+        if self.head + length > <Py_ssize_t>self.pages.span:
+            raise InUseError("another thread has made the mapping shorter meanwhile")
+        self.length = max(self.length, length)
+        return self.update_rights()
 
     def splice(self, start, stop, data, /):
         """Replaces the bytes from `start` to `stop` by `data`, whose length may differ.
@@ -274,8 +288,10 @@ cdef class MappedFile(MappedPages):
         if after < before:
             self.change_length(after, False)
 
-    cdef int set_length(self, Py_ssize_t length, int fd, long long file_size) except -1:
-        """Makes the pages fit `length` bytes, of which the file has those before `file_size`."""
+    cdef int set_length(self, Py_ssize_t length, Py_ssize_t shown, int fd,
+                        long long file_size) except -1:
+        """Makes the pages fit `length` bytes, of which the file has those before `file_size`; `shown` of
+        them are the mapping's from now on."""
         cdef size_t page = self.pages.page
         cdef size_t span = (self.head + length + page - 1) // page * page if length else 0
         cdef size_t old_base = <size_t>self.pages.base, old_span = self.pages.span
@@ -286,7 +302,9 @@ cdef class MappedFile(MappedPages):
             raise InUseError("a view was taken while the mapping was being resized")
         if old_span == 0 or span == 0:
             copied = max(file_size - self.file_offset, 0) if self.is_private() else length
-            return self.begin_again(length, fd if copied else -1, min(copied, length) or length)
+            self.begin_again(length, fd if copied else -1, min(copied, length) or length)
+            self.length = shown
+            return self.update_rights()
         # Names, lists and exceptions let other threads run. So the short ways to the bytes are closed
         # until all is true again, and nothing comes between the kernel's pages and `data`, `length`.
         self.readable = self.writable = 0
@@ -296,14 +314,14 @@ cdef class MappedFile(MappedPages):
             if span < old_span and self.was_exported:
                 emmap_guard_resize(self.pages.guard, span)
                 self.pages.span = span
-                self.length = length
+                self.length = shown
                 self.bury(old_base + span, old_span - span, replace=True)
             else:
                 rc = emmap_pages_resize(&self.pages, span, may_move, fd,
                                         self.file_offset - self.head, self.backed_by(file_size))
                 self.data = self.pages.base + self.head  # SAFETY: head is less than a page.
                 if rc == 0:
-                    self.length = length
+                    self.length = shown
                 elif rc == -errno.EFAULT:
                     raise PageLostError("pages are lost: the file was truncated, so the mapping "
                                         "cannot be moved", self.file_name(), self.file_offset)
@@ -335,7 +353,7 @@ cdef class MappedFile(MappedPages):
             self._map(self._backing, fd, self.file_offset, first, self.protection, self.pages.flags,
                       page)
             if first < length:
-                self.set_length(length, fd, self.file_offset + first)
+                self.set_length(length, length, fd, self.file_offset + first)
         except OSError:
             self.unmap()
             self.data = NULL

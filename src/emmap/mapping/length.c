@@ -75,7 +75,7 @@ static int size_of(int fd, off_t *size)
 /* Ends the file where it ends, which gives back the space that was taken behind. */
 static void give_space_back(int lock)
 {
-    off_t size;
+    off_t size = 0;
     if (size_of(lock, &size) == 0 && ftruncate(lock, size) != 0)
         return; /* what is lost is space on a disk that fails */
 }
@@ -112,7 +112,7 @@ static int extend(int lock, off_t from, off_t to)
                 rc = -errno;
         }
         /* A stranger who has written further than we wanted keeps it. */
-        off_t now;
+        off_t now = 0;
         if (rc != 0 && size_of(lock, &now) == 0 && now <= to && ftruncate(lock, from) != 0)
             rc = -errno;
     }
@@ -147,7 +147,7 @@ void emmap_length_give_back(int lock)
 
 int emmap_length_shrink(int lock, off_t to, off_t unless_above)
 {
-    off_t size;
+    off_t size = 0;
     int rc = emmap_length_lock(lock);
     if (rc != 0)
         return rc;

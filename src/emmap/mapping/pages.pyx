@@ -52,7 +52,7 @@ cdef class MappedPages(MappedCursor):
         self.raise_if_lost(0, 0)
         # What lies beside the bytes in the first and the last page belongs to nobody else.
         start[0] = first + self.head if first else 0
-        stop[0] = end + self.head if end < self.length or self.room else self.pages.span
+        stop[0] = end + self.head
         return end > first
 
     cdef size_t with_room(self, size_t stop) noexcept:
