@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Identity = tuple[int, int]
-
 
 def reference(fd: int, *, write: bool) -> tuple[Callable[..., int], tuple[Any, ...]]:
     """A function and its arguments, with which another process gets a descriptor of the same file.
@@ -22,7 +20,8 @@ def reference(fd: int, *, write: bool) -> tuple[Callable[..., int], tuple[Any, .
     worker offers it to the first that asks, because results are dropped as soon as they are
     pickled. Otherwise the other process takes it from this one, which must keep it open until then.
     """
-    here = (os.getpid(), fd, write, _identity(os.fstat(fd)))
+    flags = os.O_RDWR if write else os.O_RDONLY
+    here = (os.getpid(), fd, flags, _identity(os.fstat(fd)))
     context = sys.modules.get("multiprocessing.context")
     if context is None:
         return take_from, here
@@ -40,7 +39,7 @@ def reference(fd: int, *, write: bool) -> tuple[Callable[..., int], tuple[Any, .
     return take_from, here
 
 
-def take_inherited(passed: Any, identity: Identity) -> int:
+def take_inherited(passed: Any, identity: tuple[int, int]) -> int:
     """The descriptor that came along with the start of this process."""
     fd: int = passed.detach()
     if _identity(os.fstat(fd)) != tuple(identity):
@@ -48,7 +47,7 @@ def take_inherited(passed: Any, identity: Identity) -> int:
     return fd
 
 
-def take_offered(offered: Any, process: int, fd: int, write: bool, identity: Identity) -> int:  # noqa: FBT001
+def take_offered(offered: Any, process: int, fd: int, flags: int, identity: tuple[int, int]) -> int:
     """The descriptor that a worker offers once, or has still open."""
     if process != os.getpid():
         try:
@@ -56,10 +55,10 @@ def take_offered(offered: Any, process: int, fd: int, write: bool, identity: Ide
             return taken
         except (OSError, EOFError):  # somebody else took it, or the worker has gone
             pass
-    return take_from(process, fd, write, identity)
+    return take_from(process, fd, flags, identity)
 
 
-def take_from(process: int, fd: int, write: bool, identity: Identity) -> int:  # noqa: FBT001
+def take_from(process: int, fd: int, flags: int, identity: tuple[int, int]) -> int:
     """A descriptor of the file that another process has open as `fd`.
 
     Raises `OSError` when it has not any more, or may not be asked.
@@ -68,7 +67,7 @@ def take_from(process: int, fd: int, write: bool, identity: Identity) -> int:  #
     try:
         # Looked at before it is opened: to open somebody else's terminal or pipe is not harmless.
         if _identity(os.stat(name)) == tuple(identity):
-            taken = os.open(name, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+            taken = os.open(name, flags | os.O_CLOEXEC)
             if _identity(os.fstat(taken)) == tuple(identity):
                 return taken
             os.close(taken)
@@ -81,5 +80,5 @@ def take_from(process: int, fd: int, write: bool, identity: Identity) -> int:  #
     )
 
 
-def _identity(status: os.stat_result) -> Identity:
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino

@@ -40,7 +40,7 @@ cdef class FileLength:
     cdef bint doomed        # it was to be closed while a thread worked with it
     cdef object __weakref__
 
-    def __init__(self):
+    def __cinit__(self):
         self.lock = -1
         self.mutex = allocate_lock()
         _all.add(self)

@@ -3,6 +3,7 @@ from typing import SupportsIndex
 from emmap.mapping.cursor import MappedCursor
 
 KNOWN_ADVICE: frozenset[int]
+ABOUT_CONTENT: frozenset[int]
 
 class MappedPages(MappedCursor):
     def protect(self, protection: int, offset: int = 0, length: int | None = None) -> None: ...
