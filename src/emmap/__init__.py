@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
     from emmap.mapping.flags import Advice, Protection
+    from emmap.text.counting import Counts, count, count_each
+    from emmap.text.lines import Lines, lines
+    from emmap.text.searching import Hit, grep
+    from emmap.text.splitting import split
+    from emmap.text.translating import translate
 
 __version__ = "0.1.0"
 
@@ -47,6 +52,16 @@ _ROOMS = {
     "save": "arrays",
     "share": "arrays",
     "MappedArray": "arrays",
+    # Scans of texts of any size
+    "count": "text.counting",
+    "count_each": "text.counting",
+    "Counts": "text.counting",
+    "grep": "text.searching",
+    "Hit": "text.searching",
+    "lines": "text.lines",
+    "Lines": "text.lines",
+    "split": "text.splitting",
+    "translate": "text.translating",
 }
 # The constants of the standard mmap module, under the same names.
 _CONSTANTS = ("ACCESS_", "MAP_", "PROT_", "MADV_", "MS_", "PAGESIZE", "ALLOCATIONGRANULARITY")
@@ -57,8 +72,11 @@ __all__ = [
     "Arena",
     "ClosedError",
     "CorruptFileError",
+    "Counts",
     "Error",
+    "Hit",
     "InUseError",
+    "Lines",
     "MappedArray",
     "MemoryMap",
     "NetworkFilesystemWarning",
@@ -66,12 +84,18 @@ __all__ = [
     "Protection",
     "ProtectionError",
     "anonymous",
+    "count",
+    "count_each",
     "empty",
+    "grep",
+    "lines",
     "load",
     "named",
     "open",
     "save",
     "share",
+    "split",
+    "translate",
     "windows",
 ]
 

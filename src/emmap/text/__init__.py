@@ -1,0 +1,1 @@
+"""Text of any size: scans of whole mappings, at the speed of the memory."""
