@@ -134,3 +134,44 @@ def test_a_killed_process(path: Path, small_windows: int) -> None:
 
         with pytest.raises(BrokenProcessPool):
             emmap.count(path, workers=executor, progress=kill)
+
+
+class Flaky(Executor):
+    """Loses the results of some tasks after it has done them."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = losses
+        self.asked = 0
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.asked += 1
+        result = function(*arguments, **named)
+        if self.losses:
+            self.losses -= 1
+            future.set_exception(TypeError("cannot unpack"))
+        else:
+            future.set_result(result)
+        return future
+
+
+def test_an_executor_that_loses_a_task_is_asked_again() -> None:
+    executor = Flaky(2)
+    assert emmap.count(b"two words", workers=executor).words == 2
+    assert executor.asked == 3
+    with pytest.raises(TypeError, match="unpack"):
+        emmap.count(b"two words", workers=Flaky(3))
+
+
+def test_a_task_that_fails_is_not_asked_again(path: Path) -> None:
+    executor = Flaky(0)
+    with pytest.raises(FileNotFoundError):
+        list(emmap.count_each([path, "/nowhere"], workers=executor))
+    assert executor.asked <= 2
+
+
+def test_translation_is_never_done_twice() -> None:
+    data = bytearray(b"abc")
+    with pytest.raises(TypeError, match="unpack"):
+        emmap.translate(data, bytes.maketrans(b"abc", b"bcd"), workers=Flaky(1))
+    assert data == b"bcd"

@@ -30,6 +30,9 @@ def translate(target: Target, table: Buffer, *, workers: Workers = None) -> int:
     when the file is truncated meanwhile, or the disk is full where it had a hole: the bytes that
     were translated by then stay so.
 
+    An executor that does a task again when its worker has died (as Dask's does) translates some
+    bytes twice: give it only tables for which that makes no difference, as upper case.
+
     Others see each byte change once, in any order, and should not write meanwhile. Pages in which
     nothing changes are not written and stay clean. Cost: that of reading the file, and of writing
     the pages that change.
@@ -46,7 +49,7 @@ def translate(target: Target, table: Buffer, *, workers: Workers = None) -> int:
     check_workers(workers)
     source = target_of(target, write=True)
     tasks = ((source, bytes_of_table, *window) for window in windows(source, WINDOW))
-    return sum(changed for _, changed in in_order(translate_window, tasks, workers))
+    return sum(changed for _, changed in in_order(translate_window, tasks, workers, tries=1))
 
 
 def translate_window(source: FileTarget | MemoryTarget, table: bytes, start: int, stop: int) -> int:
