@@ -256,3 +256,23 @@ def test_mutated_file_is_refused_or_read(data: st.DataObject, tmp_path: Path) ->
         return
     assert loaded.nbytes <= len(content)
     loaded.tobytes()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "'descr': '<i4', 'fortran_order': False, 'shape': 0x" + "f" * 20_000,
+        "'descr': '<i4', 'fortran_order': 0x" + "f" * 20_000 + ", 'shape': (1,)",
+        "'descr': 0x" + "f" * 20_000 + ", 'fortran_order': False, 'shape': (1,)",
+        "'descr': '|S0', 'fortran_order': False, 'shape': (1,)",
+        "'descr': ('<i4', (0,)), 'fortran_order': False, 'shape': (1,)",
+        "'descr': [('a', '<i4', (0,))], 'fortran_order': False, 'shape': (1,)",
+    ],
+    ids=range(6),
+)
+def test_headers_that_are_hard_to_tell_of(told: str, tmp_path: Path) -> None:
+    text = f"{{{told}, }}\n".encode()
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + bytes(100))
+    with pytest.raises(emmap.CorruptFileError):
+        emmap.load(path)

@@ -362,3 +362,72 @@ def test_lost_during_the_call(path: Path, name: str) -> None:
         methods(arena, offset)[name]()
     with pytest.raises(emmap.PageLostError):
         emmap.Arena(arena.mapping)
+
+
+# What else happens while an arena is made
+
+
+def test_an_arena_made_of_a_mapping_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = emmap.anonymous(1 << 20)
+    real = os.urandom
+
+    def urandom(n: int) -> bytes:
+        m.close()
+        return real(n)
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    with pytest.raises(emmap.ClosedError):
+        emmap.Arena(m)
+
+
+def test_two_threads_make_one_arena(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = emmap.anonymous(1 << 16)
+    real = os.urandom
+    first: list[int] = []
+
+    def urandom(n: int) -> bytes:  # as if another thread came in here
+        if not first:
+            first.append(0)
+            first.append(emmap.Arena(m).allocate(16))
+        return real(n)
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    assert emmap.Arena(m).allocate(16) != first[1]
+    emmap.Arena(m).check()
+
+
+def test_bytes_that_come_to_be_seen_may_be_protected(tmp_path: Path) -> None:
+    path = tmp_path / "arena"
+    path.write_bytes(bytes(4096))
+    m = emmap.open(path, "r+", reserve=1 << 20)
+    arena = emmap.Arena(m)
+    m.resize(8192)
+    m.protect(emmap.Protection.NONE, 4096, 4096)
+    m.resize(4096)
+    other = emmap.Arena(emmap.open(path, "r+", reserve=1 << 20))
+    other.allocate(20000)
+    with pytest.raises(emmap.ProtectionError):
+        arena.check()
+
+
+def test_what_is_no_arena_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3000) + b"precious" + bytes(10000))
+    with (
+        emmap.open(path, "r+") as m,
+        pytest.raises(emmap.CorruptFileError, match="holds something"),
+    ):
+        emmap.Arena(m)
+    assert path.read_bytes() == bytes(3000) + b"precious" + bytes(10000)
+    with (
+        emmap.open(path, "r+", offset=3, reserve=1 << 20) as m,
+        pytest.raises(ValueError, match="multiple of 16"),
+    ):
+        emmap.Arena(m)
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"abc")
+    with (
+        emmap.open(empty, "r+", offset=3, reserve=1 << 20) as m,
+        pytest.raises(ValueError, match="multiple of 16"),
+    ):
+        emmap.Arena(m)

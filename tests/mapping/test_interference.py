@@ -465,3 +465,22 @@ def test_a_reference_for_reading_asks_for_no_more(tmp_path: Path) -> None:
         with pickle.loads(pickle.dumps(m)) as same:
             assert same[:4] == b"\x7fELF"
         running.kill()
+
+
+def test_a_view_taken_on_the_way_to_a_shorter_mapping(path: Path) -> None:
+    for reserve in (None, ROOM):
+        m = emmap.open(path, "r+", reserve=reserve)
+        views: list[memoryview] = []
+
+        def other_thread(frame: FrameType, event: str, arg: object) -> None:
+            if frame.f_code.co_name == "descriptor" and not views:  # noqa: B023
+                views.append(memoryview(m))  # noqa: B023
+
+        sys.settrace(other_thread)
+        try:
+            with pytest.raises(emmap.InUseError):
+                m.resize(100)
+        finally:
+            sys.settrace(None)
+        assert path.stat().st_size == 4 * PAGE
+        assert views[0][-1] == 255

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
+import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -276,3 +278,53 @@ def test_an_index_that_cannot_be_kept(log: Path) -> None:
         with pytest.raises(FileNotFoundError):
             len(found)
         assert len(found) == 15_000
+
+
+def test_a_file_that_is_no_index_is_not_replaced(log: Path) -> None:
+    text = log.read_bytes()
+    other = log.with_name("other")
+    other.write_bytes(b"precious")
+    link = log.with_name("link")
+    link.symlink_to(log)
+    for index in (log, other, link):
+        with pytest.raises(ValueError, match="something else"):
+            emmap.lines(log, index=index)
+    assert (log.read_bytes(), other.read_bytes()) == (text, b"precious")
+
+
+def test_counts_that_nobody_counted_are_not_used(log: Path) -> None:
+    log.write_bytes(b"line\n" * 60_000)
+    settle(log, 1_000_000_000)
+    assert not is_used(log)
+    kept = lineindex.LineIndex(log, None)
+    path = log.with_name("text.lines")
+    blocks = kept._blocks
+    for nonsense in ([5, 30000, 29000, 2**64 - 1, 60000], [30000, 5, 7, 40000, 60000]):
+        counts = struct.pack(f"={blocks}Q", *nonsense[:blocks])
+        path.write_bytes(kept._header(counts) + counts)
+        assert newlines_kept(log) == 0
+
+
+def test_lines_closed_by_somebody_else_give_no_other_file(log: Path, tmp_path: Path) -> None:
+    other = tmp_path / "another"
+    other.write_bytes(b"WRONG\n" * 60_000)
+    text = emmap.lines(log)
+    text[3]
+    opened: list[int] = []
+
+    def interfere(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and getattr(argument, "__name__", "") == "pread" and not opened:
+            text.close()
+            opened.append(os.open(other, os.O_RDONLY))
+
+    sys.setprofile(interfere)
+    try:
+        assert text[3] != b"WRONG"
+    except emmap.ClosedError:
+        pass
+    finally:
+        sys.setprofile(None)
+    assert opened
+    os.close(opened[0])
+    with pytest.raises(emmap.ClosedError):
+        text[3]

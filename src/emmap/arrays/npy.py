@@ -156,6 +156,14 @@ def _header_of(mapping: MemoryMap) -> bytes:
     return header
 
 
+def shown(value: object) -> str:
+    """A value for a message. Python refuses to print very long numbers."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:
+        return "a very long number"
+
+
 def _parse(header: bytes, name: str | None) -> NpyLayout:
     version = header[len(MAGIC) : len(MAGIC) + 2]
     width, encoding = VERSIONS[version]
@@ -172,16 +180,18 @@ def _parse(header: bytes, name: str | None) -> NpyLayout:
         raise corrupt("not a dictionary of descr, fortran_order and shape")
     shape, fortran = told["shape"], told["fortran_order"]
     if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
-        raise corrupt(f"the shape is {shape!r:.100}")
+        raise corrupt(f"the shape is {shown(shape)}")
     if not isinstance(fortran, bool):
-        raise corrupt(f"fortran_order is {fortran!r:.100}")
+        raise corrupt(f"fortran_order is {shown(fortran)}")
     try:
         dtype = numpy.dtype(numpy_format.descr_to_dtype(told["descr"]))
     except Exception as error:  # whatever NumPy makes of nonsense
-        raise corrupt(f"the dtype is {told['descr']!r:.100}") from error
+        raise corrupt(f"the dtype is {shown(told['descr'])}") from error
+    if dtype.itemsize == 0:
+        raise corrupt(f"the dtype has no bytes: {shown(told['descr'])}")
     check_dtype(dtype)
     if dtype.subdtype is not None:
-        raise corrupt(f"the dtype is {told['descr']!r:.100}")
+        raise corrupt(f"the dtype is {shown(told['descr'])}")
     try:
         check_shape(shape, dtype)
     except ValueError as error:

@@ -22,7 +22,7 @@ cdef extern from "access.h" nogil:
     Py_ssize_t emmap_small_index(PyObject *item, Py_ssize_t length)
 
 cdef extern from "errno.h":
-    int EFBIG, EINVAL, ENODATA, ENOEXEC, ENOMEM, ENOSPC, EOPNOTSUPP, EOWNERDEAD
+    int EFBIG, EINVAL, ENODATA, ENOEXEC, ENOMEM, ENOSPC, ENXIO, EOPNOTSUPP, EOWNERDEAD
 
 cdef extern from "sys/mman.h":
     int PROT_READ, PROT_WRITE
@@ -111,7 +111,7 @@ cdef class Arena:
         cdef int rc
         self.memory = mapping
         mapping.look()
-        if mapping.length and <size_t>mapping.data % 16:
+        if mapping.head % 16:
             raise ValueError(f"an arena begins at a multiple of 16 bytes, not at file offset "
                              f"{mapping.file_offset}")
         self.enter(PROT_READ)
@@ -124,6 +124,8 @@ cdef class Arena:
     cdef int format(self) except -1:
         """Makes an arena of bytes that are all zero."""
         cdef MappedMemory memory = self.memory
+        cdef uint64_t key = int.from_bytes(os.urandom(8), "little")
+        cdef int rc
         if not memory.protection & PROT_WRITE:
             raise ProtectionError("no arena is here yet, and the mapping is open for reading: make one "
                                   "with mode 'r+'")
@@ -134,7 +136,37 @@ cdef class Arena:
         if memory.length < <Py_ssize_t>EMMAP_ARENA_FEWEST:
             raise ValueError(f"an arena needs at least {EMMAP_ARENA_FEWEST} bytes, and the mapping "
                              f"has {memory.length}")
-        self.settle(emmap_arena_format(&self.core, int.from_bytes(os.urandom(8), "little")))
+        self.require_zeros()
+        self.enter(PROT_WRITE)
+        rc = emmap_arena_open(&self.core)  # another thread may have been faster
+        if rc == -ENODATA:
+            rc = emmap_arena_format(&self.core, key)
+        self.settle(rc)
+        return 0
+
+    cdef int require_zeros(self) except -1:
+        """A file that begins with zeros may hold something all the same. Holes are not looked at: that
+        would fill them with pages."""
+        cdef MappedMemory memory = self.memory
+        start = end = memory.file_offset
+        end += memory.length
+        if memory._backing is None:
+            return 0
+        with memory._backing.descriptor() as file:
+            before = os.lseek(file.fd, 0, os.SEEK_CUR)
+            try:
+                while start < end:
+                    start = os.lseek(file.fd, start, os.SEEK_DATA)
+                    data = os.pread(file.fd, min(1 << 20, max(end - start, 0)), start)
+                    if data.strip(b"\0"):
+                        raise CorruptFileError("no arena: it begins with zeros, but holds something",
+                                               memory._backing.name, start)
+                    start += max(len(data), 1)
+            except OSError as error:
+                if error.errno not in (ENXIO, EINVAL):  # no data behind; or no notion of holes
+                    raise
+            finally:
+                os.lseek(file.fd, before, os.SEEK_SET)
         return 0
 
     # What each method begins and ends with
@@ -142,13 +174,17 @@ cdef class Arena:
     cdef inline int enter(self, int right) except -1:
         """Shows the core the bytes as they are mapped now. Raises where they may not be used."""
         cdef MappedMemory memory = self.memory
-        if (memory.writable if right == PROT_WRITE else memory.readable) == 0:
-            memory.require(0, memory.length, right)
-        if memory.pages.guard != NULL and emmap_lost_any(&memory.pages.guard.lost):
-            memory.raise_if_lost(0, memory.length)
-        # SAFETY: the GIL keeps others away, and close and resize too; the guard answers a lost page.
-        if emmap_arena_size(memory.data, memory.length) > <uint64_t>memory.length:
+        cdef bint looked = False
+        while True:  # until nothing that runs Python has come in between
+            if (memory.writable if right == PROT_WRITE else memory.readable) == 0:
+                memory.require(0, memory.length, right)
+            if memory.pages.guard != NULL and emmap_lost_any(&memory.pages.guard.lost):
+                memory.raise_if_lost(0, memory.length)
+            # SAFETY: the GIL keeps others away, and close and resize too; the guard answers a lost page.
+            if looked or emmap_arena_size(memory.data, memory.length) <= <uint64_t>memory.length:
+                break
             memory.look()  # Has another process made the file longer? With reserve= it follows.
+            looked = True
         self.core.base = memory.data
         self.core.length = memory.length
         return 0

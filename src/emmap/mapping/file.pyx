@@ -133,6 +133,9 @@ cdef class MappedFile(MappedPages):
         return self.follow()
 
     cdef int shrink_file(self, Py_ssize_t length, int fd) except -1:
+        self.ensure_open()
+        if self.exports > 0:  # also since `resize` looked
+            raise InUseError("a view was taken while the mapping was being resized")
         # The mapping comes first: no view of what goes away can be taken from now on, in any thread.
         self.shrinking += 1
         self.limit = min(self.limit, length) if self.shrinking > 1 else length

@@ -52,7 +52,9 @@ def take_offered(offered: Any, process: int, fd: int, flags: int, identity: tupl
     if process != os.getpid():
         try:
             taken: int = offered.detach()
-            return taken
+            if _identity(os.fstat(taken)) == tuple(identity):
+                return taken
+            os.close(taken)
         except (OSError, EOFError):  # somebody else took it, or the worker has gone
             pass
     return take_from(process, fd, flags, identity)

@@ -52,12 +52,16 @@ cdef class Scan:
     cdef bint exported, writes
 
     cdef int begin(self, object target, object start, object stop, bint writes) except -1
-    cdef int take_mapping(self, MappedMemory memory, object start, object stop) except -1
-    cdef int take_buffer(self, object target, object start, object stop) except -1
-    cdef int set_range(self, Py_ssize_t size, object start, object stop) except -1
+    cdef int take_mapping(self, MappedMemory memory, Py_ssize_t start, Py_ssize_t stop) except -1
+    cdef int take_buffer(self, object target, Py_ssize_t start, Py_ssize_t stop) except -1
+    cdef int set_range(self, Py_ssize_t size, Py_ssize_t first, Py_ssize_t stop) except -1
     cdef Py_ssize_t look_ahead(self) except -1
     cdef int ensure_real(self, Py_ssize_t touched) except -1
     cdef void end(self) noexcept
+
+
+cdef class Watch:
+    cdef Scan scan
 
 
 cdef class Tally:

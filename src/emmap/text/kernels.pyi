@@ -1,5 +1,6 @@
 from array import array
 from collections.abc import Callable
+from typing import Self
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -13,6 +14,12 @@ def use_instruction_set(name: str, /) -> str: ...
 
 @disjoint_base
 class Scan: ...
+
+@disjoint_base
+class Watch:
+    def __new__(cls, target: Buffer, /) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: object, error: object, traceback: object) -> None: ...
 
 @disjoint_base
 class Tally:
@@ -40,7 +47,7 @@ def count(target: Buffer, wanted: int = ..., start: int = 0, stop: int | None = 
 
 @disjoint_base
 class Needle:
-    def __init__(self, pattern: Buffer, /, *, ignore_case: bool = False) -> None: ...
+    def __new__(cls, pattern: Buffer, /, *, ignore_case: bool = False) -> Self: ...
     @property
     def pattern(self) -> bytes: ...
     @property

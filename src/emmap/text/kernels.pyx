@@ -14,13 +14,12 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from array import array
 
-from emmap.errors import ProtectionError
-
+from emmap.errors import ClosedError, ProtectionError
 from emmap.mapping.memory cimport LARGE, MappedMemory
 
 
 cdef extern from "sys/mman.h":
-    int PROT_READ
+    int PROT_READ, PROT_WRITE
 
 cdef extern from "string.h" nogil:
     void *memrchr(const void *haystack, int byte, size_t n)
@@ -30,6 +29,9 @@ LINES = EMMAP_LINES
 WORDS = EMMAP_WORDS
 CHARACTERS = EMMAP_CHARACTERS
 LONGEST = EMMAP_LONGEST
+
+cdef enum:
+    TO_THE_END = -(1 << 31)  # no range ends there
 
 # The kernels in use: at first the best that this machine has.
 cdef const emmap_kernels *kernels = emmap_kernels_find(0)
@@ -70,24 +72,28 @@ def use_instruction_set(name, /):
 
 cdef MappedMemory mapping_behind(object target):
     """The mapping that the bytes of a view or an array come from, or None."""
-    for _ in range(16):
+    for _ in range(1000):
         if target is None or isinstance(target, MappedMemory):
             return target
         target = target.obj if isinstance(target, memoryview) else getattr(target, "base", None)
-    return None
+    raise ValueError("the target is a view of a view of a view ...: it cannot be told of what")
 
 
 cdef class Scan:
     """A scan under way: it keeps the bytes in place, and asks afterwards whether all were real."""
 
     cdef int begin(self, object target, object start, object stop, bint writes) except -1:
+        # Numbers first: what they call may change the target.
+        cdef Py_ssize_t first = start
+        cdef Py_ssize_t end = TO_THE_END if stop is None else stop
         self.writes = writes
         if isinstance(target, MappedMemory):
-            return self.take_mapping(target, start, stop)
-        return self.take_buffer(target, start, stop)
+            return self.take_mapping(target, first, end)
+        return self.take_buffer(target, first, end)
 
-    cdef int take_mapping(self, MappedMemory memory, object start, object stop) except -1:
-        self.set_range(len(memory), start, stop)
+    cdef int take_mapping(self, MappedMemory memory, Py_ssize_t start, Py_ssize_t stop) except -1:
+        memory.look()
+        self.set_range(memory.length, start, stop)
         if self.writes:
             memory.prepare_write(self.start, self.start + self.length)
         else:
@@ -100,7 +106,7 @@ cdef class Scan:
         self.data = memory.data + self.start  # SAFETY: inside, by set_range.
         return 0
 
-    cdef int take_buffer(self, object target, object start, object stop) except -1:
+    cdef int take_buffer(self, object target, Py_ssize_t start, Py_ssize_t stop) except -1:
         cdef MappedMemory memory
         cdef size_t first, base
         PyObject_GetBuffer(target, &self.buffer, PyBUF_WRITABLE if self.writes else PyBUF_SIMPLE)
@@ -110,6 +116,9 @@ cdef class Scan:
         memory = mapping_behind(target)
         if memory is None:
             return 0
+        # NumPy's `ndarray(buffer=m)` keeps a pointer that nobody counts.
+        if memory.pages.span == 0 and self.length:
+            raise ClosedError("the mapping behind the target was closed, and its bytes have gone")
         # SAFETY: addresses are compared, none is followed. The buffer keeps the pages mapped.
         first = <size_t>self.data
         base = <size_t>memory.pages.base
@@ -117,14 +126,16 @@ cdef class Scan:
             self.memory = memory
             self.repairs = memory.repairs
             self.place = <Py_ssize_t>(first - base) - memory.head
+            if memory.data != NULL:
+                memory.require(self.place, self.place + self.length,
+                               PROT_WRITE if self.writes else PROT_READ)
             memory.raise_if_lost(self.place, self.place + self.length)
         return 0
 
-    cdef int set_range(self, Py_ssize_t size, object start, object stop) except -1:
-        cdef Py_ssize_t first = start
-        cdef Py_ssize_t end = size if stop is None else stop
+    cdef int set_range(self, Py_ssize_t size, Py_ssize_t first, Py_ssize_t stop) except -1:
+        cdef Py_ssize_t end = size if stop == TO_THE_END else stop
         if not 0 <= first <= end <= size:
-            raise ValueError(f"the range [{start}, {end}) leaves the target of {size} bytes")
+            raise ValueError(f"the range [{first}, {end}) leaves the target of {size} bytes")
         self.start = first
         self.length = end - first
         self.behind = size - end
@@ -154,6 +165,29 @@ cdef class Scan:
             self.memory.writers -= self.writes
             self.memory.let_go()
         self.memory = None
+
+
+cdef class Watch:
+    """Looks on, in a `with` block, while others read the bytes of a target. At its end it raises
+    `PageLostError` if one of them was lost, also if it has been repaired by then.
+
+    >>> with Watch(b"real bytes"):
+    ...     pass
+    """
+
+    def __cinit__(self, target, /):
+        self.scan = Scan()
+        self.scan.begin(target, 0, None, False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        try:
+            if error is None:
+                self.scan.ensure_real(self.scan.length)
+        finally:
+            self.scan.end()
 
 
 # Counting
@@ -306,7 +340,7 @@ cdef class Needle:
     (1, 2)
     """
 
-    def __init__(self, pattern, /, *, ignore_case=False):
+    def __cinit__(self, pattern, /, *, ignore_case=False):
         # The needle points into these bytes, so they are a copy of our own.
         cdef bytes searched = bytes(memoryview(pattern))
         if not searched:

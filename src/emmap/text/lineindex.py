@@ -9,6 +9,7 @@ import time
 import zlib
 from array import array
 from bisect import bisect_left
+from itertools import chain, pairwise
 from threading import Lock
 
 from emmap.errors import ClosedError
@@ -22,10 +23,21 @@ BLOCK = 64 << 10
 WINDOW = 64 << 20
 
 # The file that keeps an index: this header, in the machine's byte order, and the counts.
-HEADER = struct.Struct("=8sIIQQqI")  # magic, version, block, size, inode, mtime, crc32
-MAGIC, VERSION = b"emmapLNS", 1
+# magic, version, block, size, device, inode, mtime, ctime, crc32
+HEADER = struct.Struct("=8sIIQQQqqI")
+MAGIC, VERSION = b"emmapLNS", 2
 # A file that was changed this recently may be changed again without a new time: no index is kept.
 UNSETTLED = 1_000_000_000
+
+
+def require_index(path: str, text: str | os.PathLike[str]) -> None:
+    """Raises `ValueError` for a file that is no index, and so shall not be replaced by one."""
+    try:
+        file = FileTarget(path)
+    except OSError:  # it is not there, or it will be told when it is written
+        return
+    if os.path.samefile(path, text) or not MAGIC.startswith(file.read(0, min(file.size, 8))):
+        raise ValueError(f"{path} holds something else than an index of lines: give another path")
 
 
 class LineIndex:
@@ -116,8 +128,8 @@ class LineIndex:
 
     def _header(self, counts: bytes) -> bytes:
         status = self._status
-        fields = (VERSION, BLOCK, self._file.size, status.st_ino, status.st_mtime_ns)
-        return HEADER.pack(MAGIC, *fields, zlib.crc32(counts))
+        what = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        return HEADER.pack(MAGIC, VERSION, BLOCK, self._file.size, *what, zlib.crc32(counts))
 
     def _load(self, path: str) -> bool:
         """Takes the counts from a file that was kept, if it is of this file as it is now."""
@@ -132,13 +144,17 @@ class LineIndex:
         counts = data[HEADER.size :]
         if data[: HEADER.size] != self._header(counts):
             return False
-        self._newlines.frombytes(counts)
+        newlines = array("Q")
+        newlines.frombytes(counts)
+        if not all(0 <= b - a <= BLOCK for a, b in pairwise(chain((0,), newlines))):
+            return False  # nobody has counted that
+        self._newlines = newlines
         return True
 
     def _save(self, path: str) -> None:
         """Keeps the counts in a file, unless they may be of different states of this one."""
         now = self._file.status()
-        for field in ("st_size", "st_ino", "st_mtime_ns"):
+        for field in ("st_size", "st_dev", "st_ino", "st_mtime_ns", "st_ctime_ns"):
             if getattr(now, field) != getattr(self._status, field):
                 return
         if self._status.st_mtime_ns > time.time_ns() - UNSETTLED:

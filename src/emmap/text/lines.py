@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from operator import index as as_index
 
-from emmap.text.lineindex import LineIndex
+from emmap.text.lineindex import LineIndex, require_index
 from emmap.text.splitting import behind_newline, line_windows
 
 TYPE_CHECKING = False
@@ -135,8 +135,9 @@ def lines(path: Path, *, index: Path | bool | None = None) -> Lines:
     truncated, reading raises `PageLostError`. It should not be changed in place meanwhile. A change
     through a mapping may leave the time of change as it was: keep no index then.
 
-    Raises `OSError` as opening the file does, and where an index cannot be written (it is there for
-    this `Lines` all the same). Cost: counting as `count` does, once; 8 bytes of memory for each
+    Raises `ValueError` when `index` names a file that holds something else, and `OSError` as
+    opening the file does, and where an index cannot be written (it is there for this `Lines` all
+    the same). Cost: counting as `count` does, once; 8 bytes of memory for each
     64 KiB; a line some microseconds, or a tenth of one where they are iterated.
 
     >>> import emmap, os, tempfile
@@ -150,4 +151,5 @@ def lines(path: Path, *, index: Path | bool | None = None) -> Lines:
         kept = os.path.abspath(os.fsdecode(path)) + ".lines"
     elif index is not None and index is not False:
         kept = os.path.abspath(os.fsdecode(index))
+        require_index(kept, path)
     return Lines(LineIndex(path, kept))

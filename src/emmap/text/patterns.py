@@ -7,7 +7,6 @@ from array import array
 
 from emmap.text import kernels
 from emmap.text.kernels import Needle
-from emmap.text.targets import ensure_real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +56,11 @@ class Matcher:
         """The lines that match, in a view that begins with a line: for each three offsets, of its
         first match, its start and its stop (before the newline)."""
         hits = array("Q")
-        if self._needle is None:
-            self._try_each_line(view, hits)
-        else:
-            self._try_lines_with(self._needle, view, hits)
-        ensure_real(view)
+        with kernels.Watch(view):
+            if self._needle is None:
+                self._try_each_line(view, hits)
+            else:
+                self._try_lines_with(self._needle, view, hits)
         return hits
 
     def _try_lines_with(self, needle: Needle, view: memoryview, hits: array[int]) -> None:
@@ -114,7 +113,8 @@ def required_literal(pattern: re.Pattern[bytes]) -> bytes:
     b' /index.htm'
     """
     text = pattern.pattern
-    if pattern.flags & (re.VERBOSE | re.LOCALE) or b"(?#" in text:
+    verbose = re.search(rb"\(\?[a-zA-Z]*x", text)  # of a group alone: not in the flags
+    if pattern.flags & (re.VERBOSE | re.LOCALE) or verbose or b"(?#" in text:
         return b""
     runs = [b""]
     depth = 0

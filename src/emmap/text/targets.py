@@ -11,10 +11,10 @@ import errno
 import os
 from contextlib import contextmanager
 
-from emmap.errors import Error, PageLostError, ProtectionError
+from emmap.errors import ClosedError, Error, PageLostError, ProtectionError
 from emmap.mapping import MemoryMap, open
 from emmap.mapping.backing import file_size
-from emmap.text.kernels import count
+from emmap.text.kernels import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class FileTarget:
     def __init__(self, path: Path, *, write: bool = False) -> None:
         self.path = os.path.abspath(os.fsdecode(path))
         self.write = write
+        self._users = (
+            0  # who read by the descriptor: a number that was closed may be another file's
+        )
+        self._closed = False
         self._fd = self._open()
         self.size = self._size()
         self._inode = self.status().st_ino
@@ -65,7 +69,21 @@ class FileTarget:
         """What the kernel says of the file now."""
         return os.fstat(self._descriptor())
 
+    @contextmanager
+    def _in_use(self) -> Iterator[int]:
+        """The descriptor, which stays open for the length of a `with` block."""
+        fd = self._descriptor()
+        self._users += 1
+        try:
+            yield fd
+        finally:
+            self._users -= 1
+            if self._closed:
+                self.close()
+
     def _descriptor(self) -> int:
+        if self._closed:
+            raise ClosedError(f"the file {self.path} was closed")
         if self._fd < 0:
             fd = self._open()
             if os.fstat(fd).st_ino != self._inode:
@@ -78,13 +96,14 @@ class FileTarget:
 
     def read(self, start: int, stop: int) -> bytes:
         """A copy of the range. Raises `PageLostError` when the file has become shorter."""
-        fd, pieces, at = self._descriptor(), [], start
-        while at < stop:
-            piece = os.pread(fd, stop - at, at)
-            if not piece:
-                raise self._lost(at)
-            pieces.append(piece)
-            at += len(piece)
+        pieces, at = [], start
+        with self._in_use() as fd:
+            while at < stop:
+                piece = os.pread(fd, stop - at, at)
+                if not piece:
+                    raise self._lost(at)
+                pieces.append(piece)
+                at += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     @contextmanager
@@ -94,19 +113,19 @@ class FileTarget:
             with memoryview(self.read(start, stop)) as view:
                 yield view
             return
-        fd, mode = self._descriptor(), "r+" if self.write else "r"
-        try:
-            mapping = open(fd, mode, offset=start, length=stop - start)
-        except ValueError:  # the range leaves the file
-            self._ensure_it_reaches(stop)
-            raise
-        with mapping, memoryview(mapping) as view:
-            yield view
-        # The rest of the last page of a truncated file are zeros that no signal tells of.
-        self._ensure_it_reaches(stop)
+        with self._in_use() as fd:
+            try:
+                mapping = open(fd, "r+" if self.write else "r", offset=start, length=stop - start)
+            except ValueError:  # the range leaves the file
+                self._ensure_it_reaches(fd, stop)
+                raise
+            with mapping, memoryview(mapping) as view:
+                yield view
+            # The rest of the last page of a truncated file are zeros that no signal tells of.
+            self._ensure_it_reaches(fd, stop)
 
-    def _ensure_it_reaches(self, stop: int) -> None:
-        size = file_size(self._fd, self.path) or 0
+    def _ensure_it_reaches(self, fd: int, stop: int) -> None:
+        size = file_size(fd, self.path) or 0
         if size < stop:
             raise self._lost(size)
 
@@ -114,6 +133,10 @@ class FileTarget:
         return PageLostError("the file was truncated during the scan", self.path, offset)
 
     def close(self) -> None:
+        """Closes the file, when nobody reads it any more. A later use raises `ClosedError`."""
+        self._closed = True
+        if self._users:
+            return
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -123,7 +146,7 @@ class FileTarget:
             self.close()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_fd": -1}
+        return {**self.__dict__, "_fd": -1, "_users": 0}
 
 
 class MemoryTarget:
@@ -158,10 +181,8 @@ class MemoryTarget:
 
     def read(self, start: int, stop: int) -> bytes:
         """A copy of the range. Raises `PageLostError` where a page of a mapping is lost."""
-        with self.view(start, stop) as view:
-            copy = bytes(view)
-            ensure_real(view)
-            return copy
+        with self.view(start, stop) as view, Watch(view):
+            return bytes(view)
 
     def __getstate__(self) -> dict[str, object]:
         import pickle
@@ -201,8 +222,3 @@ def target_of(target: Target, *, write: bool = False) -> FileTarget | MemoryTarg
             f"the target is a path, a MemoryMap or another object with the buffer protocol, not a "
             f"{type(target).__name__}"
         ) from None
-
-
-def ensure_real(view: memoryview) -> None:
-    """Raises `PageLostError` if one of the bytes, which were looked at, was a lost page's."""
-    count(view, 0)  # to count nothing is to ask for the pages only
