@@ -18,7 +18,14 @@ OUTPUT = {
     "data_loader": (
         r"7840000 bytes of images pickle in under 1000: True\n156 batches of 64, mean 0\.50\n"
     ),
+    "dask_count": r"here: {7}(Counts\(lines=5000000, words=30000000, bytes=140000000\))\n"
+    r"by cluster: \1\n",
     "double_number": r"wrote   (\d+)\ndoubled \1 to (\d+)\n",
+    "error_lines": "".join(
+        rf"server\.log:{n}: request {n}: ERROR no answer\n" for n in (70_000, 140_000)
+    )
+    + r"around the first:\n  request 69999: INFO done\n  request 70000: ERROR no answer\n"
+    r"  request 70001: INFO done\n",
     "header_numpy": r"PICT: 64 x 48, mean 31\.5\n",
     "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",
     "named_memory": r"process (\d+) has gone, and left: hello from process \1\n",
@@ -58,6 +65,8 @@ def test_all_are_here() -> None:
 def test_example(name: str, tmp_path: Path) -> None:
     if name.endswith("numpy") and importlib.util.find_spec("numpy") is None:
         pytest.skip("needs NumPy")
+    if name.startswith("dask"):
+        pytest.importorskip("distributed")
     source = (EXAMPLES / f"{name}.py").read_text()
     assert len(source.splitlines()) < 60
     assert f"Run:  python {name}.py" in source

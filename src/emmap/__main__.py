@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import sys
 
+from emmap.cli import PLAIN, run
+
 
 def main() -> None:
-    """Run the command line; without click and rich, say which extra brings them."""
-    try:
-        import click  # noqa: F401
-        import rich  # noqa: F401
-    except ModuleNotFoundError as error:
-        print(
-            f"emmap: the commands need {error.name}, which is not installed; "
-            "get it by: pip install 'emmap[cli]'",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    from emmap.cli import run
-
+    """Run the command line; where click or rich is missing, say which extra brings it."""
+    if not set(PLAIN).intersection(sys.argv[1:2]):
+        try:
+            import click  # noqa: F401
+            import rich  # noqa: F401
+        except ModuleNotFoundError as error:
+            print(
+                f"emmap: the commands need {error.name}, which is not installed; "
+                "get it by: pip install 'emmap[cli]'",
+                file=sys.stderr,
+            )
+            sys.exit(2)
     sys.exit(run())
 
 

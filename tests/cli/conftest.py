@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from emmap.cli import commands
+from emmap.cli.group import commands
 
 Run = Callable[..., Result]
 Program = Callable[..., "subprocess.CompletedProcess[bytes]"]

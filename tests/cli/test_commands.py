@@ -48,7 +48,7 @@ def test_a_command_loads_only_itself(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"e")
     code = (
-        "import sys; from emmap.cli import commands\n"
+        "import sys; from emmap.cli.group import commands\n"
         "commands(sys.argv[1:], standalone_mode=False)\n"
         "print(*[name for name in sys.modules if name.startswith(('emmap.cli.tour', 'rich'))])"
     )
@@ -70,7 +70,17 @@ def test_a_closed_pipe_ends_it_as_it_ends_cat(program: Program, tmp_path: Path) 
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("command", [["cat", "file"], ["byte", "file", "0"], ["tour", "file"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["cat", "file"],
+        ["byte", "file", "0"],
+        ["grep", "words", "file"],
+        ["lines", "file", "1"],
+        ["tour", "file"],
+        ["wc", "file"],
+    ],
+)
 def test_a_full_disk_behind_the_output(
     program: Program, tmp_path: Path, command: list[str]
 ) -> None:
@@ -93,7 +103,17 @@ def test_a_closed_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["byte", "0"], ["cat"], ["peek", "0"], ["poke", "0", "1"], ["tour"], ["upper"]]
+    "command",
+    [
+        ["byte", "0"],
+        ["cat"],
+        ["lines", "1"],
+        ["peek", "0"],
+        ["poke", "0", "1"],
+        ["tour"],
+        ["upper"],
+        ["wc"],
+    ],
 )
 def test_a_file_is_judged_by_opening_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
@@ -109,3 +129,16 @@ def test_output_in_a_pipe_is_plain(program: Program, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"some words")
     for command in (["--help"], ["byte", "file", "0"], ["upper", "--dry-run", "file"], ["tour"]):
         assert b"\x1b" not in program(*command).stdout
+
+
+def test_wc_needs_neither_click_nor_rich(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"some words")
+    code = (
+        "import sys; sys.argv[1:] = ['wc', sys.argv[1]]\n"
+        "sys.modules['click'] = sys.modules['rich'] = None\n"
+        "from emmap.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, check=True)
+    assert done.stdout == b" 0  2 10 %s\n" % os.fsencode(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from emmap.cli.tour import (
     first_byte,
     growth,
     measure,
+    scan,
     sharing,
     truncation,
     words,
@@ -68,6 +70,28 @@ def test_words_of_a_file_larger_than_the_limit(
 def test_count_joins_words_across_pieces(text: bytes, size: int) -> None:
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
     assert words.count(pieces) == len(text.split())
+
+
+def test_scan(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = scan.run(place)
+    for who in ("on one core", "on 2 cores", "by wc"):
+        assert rows(report)[f"words, {who}"][0] == "40,000"
+    assert rows(report)["'SIGBUS'"][0] == "not found"
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(scan, "WORD", b"own words")
+    Path(place.file).write_bytes(b"a\nb\nmy own words\n")
+    report = scan.run(place)
+    assert "words, by wc" not in rows(report)
+    assert rows(report)["'own words'"][0] == "line 3"
+
+
+def test_scan_of_a_large_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "LIMIT", 34 * 2000)
+    monkeypatch.setattr(scan, "LIMIT_OF_WC", 34 * 1000)
+    report = scan.run(place)
+    assert report.header[0] == "in the first 66.4 KiB"
+    assert rows(report)["words, on 2 cores"][0] == "16,000"
+    assert rows(report)["words of the first 33.2 KiB, by wc"][0] == "8,000"
 
 
 def test_writes(place: Place) -> None:

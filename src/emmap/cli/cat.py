@@ -10,8 +10,8 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, error_line
-
-PIECE = 1 << 20
+from emmap.cli.streams import PIECE as PIECE
+from emmap.cli.streams import pieces_read
 
 
 @click.command("cat", short_help="Write files to standard output.")
@@ -75,9 +75,3 @@ def pieces_mapped(descriptor: int) -> Iterator[bytes] | None:
                 yield mapping[start : start + PIECE]
 
     return walk()
-
-
-def pieces_read(descriptor: int) -> Iterator[bytes]:
-    """Read the file to its end and yield what comes, as it comes."""
-    while piece := os.read(descriptor, PIECE):
-        yield piece

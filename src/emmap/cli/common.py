@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
+
+Value = TypeVar("Value")
 
 # Lets a negative number reach its argument, to be judged there, instead of the option parser.
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
@@ -41,6 +43,12 @@ def failing_on(file: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # ValueError: what has no end, as /dev/zero.
         raise Failure(file, error) from error
+
+
+def reading(file: str, source: Iterable[Value]) -> Iterator[Value]:
+    """Yield what comes from `file`; its errors are a `Failure`, those of the output are not."""
+    with failing_on(file):
+        yield from source
 
 
 def parse_integer(text: str) -> int:

@@ -14,7 +14,7 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, Failure, error_line, failing_on
-from emmap.cli.tour import anonymous, first_byte, growth, sharing, truncation, words, writes
+from emmap.cli.tour import anonymous, first_byte, growth, scan, sharing, truncation, words, writes
 from emmap.cli.tour.measure import most_resident
 from emmap.cli.tour.place import Place, own_text
 from emmap.cli.tour.report import Report, amount, duration, make_console, show
@@ -23,6 +23,7 @@ from emmap.cli.tour.report import Report, amount, duration, make_console, show
 STEPS: tuple[Callable[[Place], Report], ...] = (
     first_byte.run,
     words.run,
+    scan.run,
     writes.run,
     anonymous.run,
     truncation.run,

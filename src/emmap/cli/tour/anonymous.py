@@ -1,4 +1,4 @@
-"""The fourth step: a gibibyte of memory, of which one page is touched."""
+"""The fifth step: a gibibyte of memory, of which one page is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sixth step: a file that another process makes longer, under a living view."""
+"""The seventh step: a file that another process makes longer, under a living view."""
 
 from __future__ import annotations
 

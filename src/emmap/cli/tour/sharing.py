@@ -1,4 +1,4 @@
-"""The seventh step: four processes look at the same bytes, or each at a copy of its own."""
+"""The eighth step: four processes look at the same bytes, or each at a copy of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fifth step: a file truncated under a living mapping, and survived."""
+"""The sixth step: a file truncated under a living mapping, and survived."""
 
 from __future__ import annotations
 

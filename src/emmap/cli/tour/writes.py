@@ -1,4 +1,4 @@
-"""The third step: a private write and a shared write, checked by ordinary read."""
+"""The fourth step: a private write and a shared write, checked by ordinary read."""
 
 from __future__ import annotations
 
