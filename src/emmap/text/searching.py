@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emmap.text.workers import Workers
 
 # The bytes that one task maps and searches: few at first, so that the first hits come at once.
-FIRST_WINDOW, WINDOW = 256 << 10, 8 << 20
+FIRST_WINDOW, WINDOW = 256 << 10, 64 << 20
 # The bytes that are mapped at once to count lines.
 COUNTED = 64 << 20
 
@@ -120,7 +120,7 @@ def grep(
     the file does, `ValueError` for an empty literal or one with a newline, `TypeError` for a
     compiled pattern of str, and `PageLostError` when the file is truncated meanwhile. Cost: that of
     reading the memory where the literal is rare, 10 GB/s and more on a core; some microseconds for
-    each hit, and one for each line that `re` is given. Memory: a few windows of 8 MiB, or the
+    each hit, and one for each line that `re` is given. Memory: a few windows of 64 MiB, or the
     longest line.
 
     >>> import emmap, re
