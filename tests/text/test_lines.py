@@ -328,3 +328,12 @@ def test_lines_closed_by_somebody_else_give_no_other_file(log: Path, tmp_path: P
     os.close(opened[0])
     with pytest.raises(emmap.ClosedError):
         text[3]
+
+
+def test_progress_is_told(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineindex, "WINDOW", lineindex.BLOCK)
+    log.write_bytes(b"line\n" * 60_000)
+    done: list[int] = []
+    with emmap.lines(log, progress=done.append) as text:
+        assert len(text) == 60_000
+    assert done == [*range(lineindex.BLOCK, 300_000, lineindex.BLOCK), 300_000]

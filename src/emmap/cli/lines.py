@@ -13,6 +13,7 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, NEGATIVE_NUMBERS, reading
+from emmap.cli.progress import Bar
 from emmap.cli.streams import lines_read
 
 # So few lines are looked up one by one; for more, all lines of the file are counted.
@@ -78,8 +79,9 @@ def lines_of_file(file: str, numbers: slice, *, index: bool) -> Iterator[bytes]:
     path = "/dev/stdin" if file == "-" else file
     with emmap.open(path) as mapping:
         is_cut = mapping[-1:] not in (b"", b"\n")
+        bar = Bar(len(mapping))
     start, stop = numbers.start or 0, numbers.stop
-    with emmap.lines(path, index=index) as text:
+    with emmap.lines(path, index=index, progress=bar) as text:
         if start >= 0 and stop is not None and 0 <= stop <= start + FEW:
             there = takewhile(partial(has, text), range(start, stop))
             found: Iterable[bytes] = (text[i] for i in there)
@@ -89,8 +91,10 @@ def lines_of_file(file: str, numbers: slice, *, index: bool) -> Iterator[bytes]:
             is_last = range(len(text))[numbers].stop == len(text)
         held = b""
         for line in found:
+            bar.hide()
             yield held
             held = line + b"\n"
+        bar.hide()
         yield held.removesuffix(b"\n") if is_cut and is_last else held
 
 

@@ -16,6 +16,10 @@ from emmap.errors import ClosedError
 from emmap.text import kernels
 from emmap.text.targets import FileTarget
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from emmap.text.targets import Progress
+
 # The newlines are counted by blocks of so many bytes: however long the lines are, one is found by
 # looking at one block. For a terabyte that is an index of 128 MiB.
 BLOCK = 64 << 10
@@ -46,7 +50,9 @@ class LineIndex:
     `kept` is the path of a file that the whole of it is read from, or else written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], kept: str | None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], kept: str | None, progress: Progress | None = None
+    ) -> None:
         self._file = FileTarget(path)
         self._closed = False
         self._status = self._file.status()
@@ -54,6 +60,7 @@ class LineIndex:
         self._blocks = -(-self._file.size // BLOCK)
         self._growing = Lock()
         self._kept = kept
+        self._progress = progress
         if kept is not None and self._load(kept):
             self._kept = None
 
@@ -114,6 +121,8 @@ class LineIndex:
                         total += kernels.count(view, kernels.LINES, at, stop).lines
                         counted.append(total)
                 newlines.extend(counted)
+                if self._progress is not None:
+                    self._progress(min(len(newlines) * BLOCK, file.size))
             if len(newlines) == self._blocks and self._kept is not None:
                 kept, self._kept = self._kept, None
                 self._save(kept)

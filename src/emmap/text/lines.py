@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self, SupportsIndex, overload
 
-    from emmap.text.targets import Path
+    from emmap.text.targets import Path, Progress
 
 # The bytes that are read at once to iterate.
 WINDOW = 256 << 10
@@ -121,7 +121,9 @@ class Lines(Sequence[bytes]):
         return f"<Lines of {self._text.file.path!r}: {what}>"
 
 
-def lines(path: Path, *, index: Path | bool | None = None) -> Lines:
+def lines(
+    path: Path, *, index: Path | bool | None = None, progress: Progress | None = None
+) -> Lines:
     """The lines of a file of any size, by their numbers.
 
     `path` names the file. The first question that needs it counts the newlines, as far as needed,
@@ -130,6 +132,8 @@ def lines(path: Path, *, index: Path | bool | None = None) -> Lines:
     time nothing needs to be counted: as long as the file has the same size, inode and time of
     change. A damaged index, or somebody else's, is not used, and a new one is written. Nothing is
     kept of a file that changed within the last second.
+
+    `progress` is called with the bytes counted so far, in whichever thread asks.
 
     The file is taken as it is when it is opened: what is appended later is not seen. If it is
     truncated, reading raises `PageLostError`. It should not be changed in place meanwhile. A change
@@ -152,4 +156,4 @@ def lines(path: Path, *, index: Path | bool | None = None) -> Lines:
     elif index is not None and index is not False:
         kept = os.path.abspath(os.fsdecode(index))
         require_index(kept, path)
-    return Lines(LineIndex(path, kept))
+    return Lines(LineIndex(path, kept, progress))
