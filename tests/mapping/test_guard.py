@@ -14,25 +14,25 @@ from mapping.small_disk import run_on_small_disk
 from mapping.victim import OPERATIONS
 
 VICTIM = Path(__file__).with_name("victim.py")
-TIMES = 1000
 
 
 def run_python(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True)
 
 
+@pytest.mark.parametrize("times", [300, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("with_faulthandler", ["off", "before", "after"])
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
-def test_truncated_by_another_process(operation: str, with_faulthandler: str) -> None:
+def test_truncated_by_another_process(operation: str, with_faulthandler: str, times: int) -> None:
     if operation == "numpy_sum":
         pytest.importorskip("numpy")
     done = subprocess.run(
-        [sys.executable, VICTIM, operation, with_faulthandler, str(TIMES)],
+        [sys.executable, VICTIM, operation, with_faulthandler, str(times)],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
-    assert int(done.stdout) == TIMES
+    assert int(done.stdout) == times
 
 
 def test_error_crosses_processes() -> None:
