@@ -17,6 +17,7 @@ from emmap.errors import (
     Error,
     InUseError,
     NetworkFilesystemWarning,
+    OwnerDiedWarning,
     PageLostError,
     ProtectionError,
 )
@@ -24,6 +25,8 @@ from emmap.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from emmap.arrays import MappedArray, empty, load, save, share
+    from emmap.locks.lock import Lock
+    from emmap.locks.rlock import RLock
     from emmap.mapping import MemoryMap, anonymous, named, open, windows
     from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
@@ -52,6 +55,9 @@ _ROOMS = {
     "save": "arrays",
     "share": "arrays",
     "MappedArray": "arrays",
+    # Share
+    "Lock": "locks.lock",
+    "RLock": "locks.rlock",
     # Scans of texts of any size
     "count": "text.counting",
     "count_each": "text.counting",
@@ -77,12 +83,15 @@ __all__ = [
     "Hit",
     "InUseError",
     "Lines",
+    "Lock",
     "MappedArray",
     "MemoryMap",
     "NetworkFilesystemWarning",
+    "OwnerDiedWarning",
     "PageLostError",
     "Protection",
     "ProtectionError",
+    "RLock",
     "anonymous",
     "count",
     "count_each",

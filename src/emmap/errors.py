@@ -87,3 +87,14 @@ class NetworkFilesystemWarning(UserWarning):
     >>> issubclass(NetworkFilesystemWarning, UserWarning)
     True
     """
+
+
+class OwnerDiedWarning(UserWarning):
+    """A lock was acquired whose owner had died while it held it.
+
+    What the lock guards may be half-written. It comes once for each death, to whoever gets the lock
+    next; `on_owner_death=` takes its place.
+
+    >>> issubclass(OwnerDiedWarning, UserWarning)
+    True
+    """

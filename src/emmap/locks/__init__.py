@@ -1,0 +1,1 @@
+"""Locks that lie in mapped memory, between threads and processes."""

@@ -1,0 +1,126 @@
+#define _GNU_SOURCE
+#include "wait.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Between two looks the processor rests longer and longer, up to so many pauses: who looks too often
+ * takes the cache line away from the one who is to release. */
+#define LONGEST_REST 64
+
+/* How many looks: as many as take about the time of a sleep and a wake at most. */
+#define FEWEST_LOOKS 8
+#define FIRST_LOOKS 100
+#define MOST_LOOKS 400
+
+static int64_t read_clock(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static int64_t now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t emmap_clock(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+static void rest(int pauses)
+{
+    for (int i = 0; i < pauses; i++)
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("isb");
+#else
+        atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+/* Where there is one processor, nobody else gets on while we look. */
+static int can_look(void)
+{
+    static _Atomic(int) processors;
+    int n = atomic_load_explicit(&processors, memory_order_relaxed);
+    if (n == 0) {
+        cpu_set_t set;
+        n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
+        atomic_store_explicit(&processors, n, memory_order_relaxed);
+    }
+    return n > 1;
+}
+
+void emmap_waiting_begin(struct emmap_waiting *waiting, int64_t nanoseconds)
+{
+    int64_t since = nanoseconds < 0 ? 0 : now();
+    waiting->until =
+        nanoseconds < 0 || nanoseconds > INT64_MAX - since ? INT64_MAX : since + nanoseconds;
+    waiting->slept = waiting->in_vain = 0;
+}
+
+static int sleep_until_changed(const struct emmap_sleep *sleep, int64_t nanoseconds)
+{
+    struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    if (syscall(SYS_futex, sleep->word, FUTEX_WAIT, sleep->seen, &time, NULL, 0) == 0)
+        return 0;
+    return errno == EAGAIN ? 0 : -errno;
+}
+
+void emmap_wake(_Atomic(uint32_t) *word, int n)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+/* Looks until it is done; -EAGAIN when it is time to sleep. */
+static int look(emmap_attempt *attempt, void *it, int how, struct emmap_looks *looks)
+{
+    struct emmap_sleep unused;
+    int most = atomic_load_explicit(&looks->n, memory_order_relaxed), rc = -EAGAIN;
+    if (most == 0)
+        most = FIRST_LOOKS;
+    for (int i = 0, pauses = 1; i < most && rc == -EAGAIN; i++) {
+        rest(pauses);
+        pauses = pauses < LONGEST_REST ? pauses * 2 : LONGEST_REST;
+        rc = attempt(it, how, &unused);
+    }
+    most = rc != -EAGAIN ? most * 2 : most / 2;
+    most = most > MOST_LOOKS ? MOST_LOOKS : most < FEWEST_LOOKS ? FEWEST_LOOKS : most;
+    atomic_store_explicit(&looks->n, most, memory_order_relaxed);
+    return rc;
+}
+
+int emmap_wait(emmap_attempt *attempt, void *it, struct emmap_waiting *waiting, struct emmap_looks *looks)
+{
+    int ask = EMMAP_ASK; /* before the first sleep, and after each slice */
+    for (;;) {
+        struct emmap_sleep sleep;
+        int slept = waiting->slept ? EMMAP_SLEPT : 0;
+        int rc = can_look() && !waiting->in_vain ? look(attempt, it, slept, looks) : -EAGAIN;
+        if (rc == -EAGAIN)
+            rc = attempt(it, ask | EMMAP_ANNOUNCE | slept, &sleep);
+        if (rc != -EAGAIN)
+            return rc;
+        int64_t left = waiting->until == INT64_MAX ? INT64_MAX : waiting->until - now();
+        if (left <= 0)
+            return -ETIMEDOUT;
+        rc = sleep_until_changed(&sleep, left < EMMAP_SLICE ? left : EMMAP_SLICE);
+        waiting->slept = 1;
+        waiting->in_vain = rc == -ETIMEDOUT;
+        if (rc == -ETIMEDOUT)
+            return -EINTR;
+        if (rc != 0)
+            return rc;
+        ask = 0;
+    }
+}
