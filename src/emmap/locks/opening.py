@@ -24,11 +24,10 @@ def open_place(path: Path, size: int) -> MemoryMap:
             f"a lock is made at a path or in a MemoryMap, not at {path!r}: map the file, "
             f"lock = Lock(emmap.open(file, 'r+'))"
         )
-    folder = os.open(
-        os.path.dirname(os.path.abspath(os.fsdecode(path))), os.O_RDONLY | os.O_CLOEXEC
-    )
+    name = os.path.abspath(os.fsdecode(path))
+    folder = os.open(os.path.dirname(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        refuse_network(folder, os.fsdecode(path))
+        refuse_network(folder, name)
     finally:
         os.close(folder)
     mapping = open_mapping(path, "a+")
