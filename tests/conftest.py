@@ -14,6 +14,8 @@ ALLOWED_SKIPS = (
     r"block device: no right to make a loop device",
     r"FUSE: no right to mount",
     r"huge pages: ",
+    r"pid namespace: no right to make one",
+    r"ptrace: ",
     r"small disk: no right to mount",
     r"strace may not trace here",
     r"the compiler has no runtime for the address sanitizer",

@@ -64,6 +64,7 @@ cdef class Placed:
                              "or emmap.anonymous(size, shared=True)")
         self.memory = memory
         self.offset = at
+        memory.look()
         with backing.descriptor(write=True) as descriptor:
             refuse_network(descriptor.fd, backing.name)
             self.begin(descriptor.fd, kind, size)

@@ -96,6 +96,19 @@ cdef class RLock(BaseLock):
         else:
             self.let_go()
 
+    # The names by which threading.Condition asks.
+
+    def _is_owned(self):
+        return self.is_owned()
+
+    def _release_save(self):
+        if not self.is_owned():
+            raise RuntimeError("cannot release un-acquired lock: this thread does not hold it")
+        return self.release_all()
+
+    def _acquire_restore(self, count):
+        self.restore(count)
+
     def __enter__(self):
         return self.again() or (self.acquired(0) if self.take() else self.acquire_within(-1))
 

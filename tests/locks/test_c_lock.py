@@ -1,0 +1,1 @@
+"""The C core of the lock by itself, built plainly and under the sanitizers."""
