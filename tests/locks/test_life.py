@@ -191,7 +191,7 @@ def test_closing_all_descriptors_does_not_let_go_of_the_byte(path: Path, peer: P
 
 
 def test_who_cannot_ask_does_not_steal(path: Path, peer: Peer, tmp_path: Path) -> None:
-    """Our descriptors were closed, and their numbers are another file's, where no byte is locked."""
+    """Its descriptors were closed, and their numbers are another file's, without locks."""
     lock = emmap.Lock(path)
     lock.acquire()
     other = tmp_path / "other"

@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,9 @@ def test_it_can_be_had_once_and_again_after_release(make: Callable[[str], Any], 
         assert lock.acquire() is True
         assert in_thread(lambda: lock.acquire(blocking=False)) is False
         assert in_thread(lambda: lock.acquire(timeout=0.01)) is False
-        assert in_thread(lambda: lock.acquire(True, 0)) is False
+        assert in_thread(lambda: lock.acquire(True, 0)) is False  # noqa: FBT003
         lock.release()
-        assert in_thread(lambda: lock.acquire(False) and lock.release()) is None
+        assert in_thread(lambda: lock.acquire(blocking=False) and lock.release()) is None
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
@@ -90,7 +90,7 @@ def test_bad_arguments_are_refused_alike(
         reference.acquire(*arguments)
     with pytest.raises(expected.type):
         lock.acquire(*arguments)
-    assert in_thread(lambda: lock.acquire(False)) is True
+    assert in_thread(lambda: lock.acquire(blocking=False)) is True
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
@@ -102,7 +102,7 @@ def test_what_is_not_held_cannot_be_released(make: Callable[[str], Any], kind: s
     lock.release()
     with pytest.raises(RuntimeError):
         lock.release()
-    assert lock.acquire(False)
+    assert lock.acquire(blocking=False)
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
@@ -110,10 +110,10 @@ def test_a_block_releases_also_where_it_raises(make: Callable[[str], Any], kind:
     lock = make(kind)
     with lock as entered:
         assert entered is True
-        assert in_thread(lambda: lock.acquire(False)) is False
+        assert in_thread(lambda: lock.acquire(blocking=False)) is False
     with pytest.raises(KeyError), lock:
         raise KeyError
-    assert in_thread(lambda: lock.acquire(False)) is True
+    assert in_thread(lambda: lock.acquire(blocking=False)) is True
 
 
 def test_any_thread_may_release_a_lock(make: Callable[[str], Any]) -> None:
@@ -127,12 +127,12 @@ def test_any_thread_may_release_a_lock(make: Callable[[str], Any]) -> None:
 def test_an_rlock_belongs_to_a_thread(make: Callable[[str], Any]) -> None:
     lock = make("RLock")
     assert lock.acquire()
-    assert lock.acquire(False)
+    assert lock.acquire(blocking=False)
     assert isinstance(in_thread(lock.release), RuntimeError)
     lock.release()
-    assert in_thread(lambda: lock.acquire(False)) is False
+    assert in_thread(lambda: lock.acquire(blocking=False)) is False
     lock.release()
-    assert in_thread(lambda: lock.acquire(False)) is True
+    assert in_thread(lambda: lock.acquire(blocking=False)) is True
 
 
 def test_threads_exclude_each_other(make: Callable[[str], Any]) -> None:
@@ -209,7 +209,7 @@ def test_it_is_handed_to_children(kind: Kind, method: str, tmp_path: Path) -> No
 
 
 def say_what_is_seen(lock: Any, writer: Any) -> None:
-    writer.send((lock.locked(), lock.acquire(False)))
+    writer.send((lock.locked(), lock.acquire(blocking=False)))
     writer.send(lock.acquire(timeout=60))
     lock.release()
 
@@ -259,12 +259,12 @@ def test_another_pid_namespace_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def dead(tmp_path: Path) -> Iterator[str]:
+def dead(tmp_path: Path) -> str:
     """The path of a Lock whose owner has died."""
     path = str(tmp_path / "job.lock")
     with Peer() as peer:
         peer(f"emmap.Lock({path!r}).acquire()")
-    yield path
+    return path
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -275,7 +275,9 @@ def test_who_repairs_is_called_with_the_lock_held(kind: Kind, tmp_path: Path) ->
     seen = []
 
     def repair(lock: Any) -> None:
-        seen.append((lock.locked(), lock.owner_died, in_thread(lambda: lock.acquire(False))))
+        seen.append(
+            (lock.locked(), lock.owner_died, in_thread(lambda: lock.acquire(blocking=False)))
+        )
 
     lock = kind(path, on_owner_death=repair)
     with lock:
