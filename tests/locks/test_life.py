@@ -192,6 +192,7 @@ def test_closing_all_descriptors_does_not_let_go_of_the_byte(path: Path, peer: P
 
 def test_who_cannot_ask_does_not_steal(path: Path, peer: Peer, tmp_path: Path) -> None:
     """Its descriptors were closed, and their numbers are another file's, without locks."""
+    peer("lock.acquire(); lock.release()")  # it has an id, so it only has to ask
     lock = emmap.Lock(path)
     lock.acquire()
     other = tmp_path / "other"
@@ -405,41 +406,3 @@ def test_a_lock_in_an_unlinked_file_goes_on_where_it_was_made_by_a_mapping(path:
     for _ in range(3):
         with lock:
             pass
-
-
-def test_a_fork_in_a_thread_while_others_take_ids(tmp_path: Path) -> None:
-    """No child gets the description by which its parent's byte is being locked."""
-    paths = [tmp_path / f"{i}" for i in range(200)]
-    with Peer() as peer:
-        peer("import threading, time")
-        peer(
-            textwrap.dedent(f"""
-                children = []
-                done = False
-                def fork():
-                    while not done:
-                        child = os.fork()
-                        if child == 0:
-                            os.closerange(0, 3)
-                            time.sleep(1000)
-                        children.append(child)
-                        if len(children) > 200:
-                            break
-                thread = threading.Thread(target=fork)
-                thread.start()
-                locks = [emmap.Lock(path) for path in {[str(path) for path in paths]}]
-                for lock in locks:
-                    lock.acquire()
-                done = True
-                thread.join()
-            """)
-        )
-        children = peer("children")
-        peer.kill()
-    try:
-        for path in paths:
-            with pytest.warns(emmap.OwnerDiedWarning):
-                assert emmap.Lock(path).acquire(timeout=5)
-    finally:
-        for child in children:
-            os.kill(child, 9)
