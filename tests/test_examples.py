@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each script prints, as a regular expression.
 OUTPUT = {
     "count_words": r"(\d+) words in .*count_words\.py\n",
+    "counter": r"4 processes counted to 100,000\n",
     "data_loader": (
         r"7840000 bytes of images pickle in under 1000: True\n156 batches of 64, mean 0\.50\n"
     ),

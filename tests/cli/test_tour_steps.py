@@ -13,6 +13,7 @@ from emmap.cli.tour import (
     anonymous,
     first_byte,
     growth,
+    locks,
     measure,
     scan,
     sharing,
@@ -243,3 +244,10 @@ def test_duration() -> None:
     assert duration(1.254) == "1.25 s"
     assert duration(0.0125) == "12.5 ms"
     assert duration(0.0000031) == "3.1 us"
+
+
+def test_the_count_goes_on_when_one_dies(place: Place) -> None:
+    report = locks.run(place)
+    assert rows(report)["counted"] == ["40,000"]
+    assert rows(report)["told of the death"] == ["1 of the living"]
+    assert os.listdir(place.folder) == []

@@ -11,10 +11,8 @@ SOURCES = [
     *(f"mapping/{name}.c" for name in ("lost", "fault", "length", "system")),
     *(f"locks/{name}.c" for name in ("life", "alive", "place", "wait", "lock")),
 ]
-PROGRAMS = ["lock", "forking"]
-
-# Lets `forking` fork in the middle.
-WRAPPED = ["-Wl,--wrap=madvise"]
+# What each program stands before: `forking` forks in the middle, `lock` counts.
+PROGRAMS = {"lock": ["-Wl,--wrap=emmap_wake"], "forking": ["-Wl,--wrap=madvise"]}
 
 
 @pytest.fixture(scope="module", params=BUILDS)
@@ -24,5 +22,4 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program: str, core: list[str], tmp_path: Path) -> None:
-    wrapped = WRAPPED if program == "forking" else []
-    run_program(HERE / f"{program}.c", core, tmp_path, *wrapped)
+    run_program(HERE / f"{program}.c", core, tmp_path, *PROGRAMS[program])

@@ -343,6 +343,19 @@ def test_waiters_of_a_dead_owner_all_get_their_turn(tmp_path: Path) -> None:
                 peer.kill()
 
 
+def test_who_sleeps_has_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "job.lock"
+    lock = emmap.Lock(path)
+    lock.acquire()
+    with Peer() as peer:
+        peer.begin(f"emmap.Lock({str(path)!r}).acquire()")
+        deadline = time.monotonic() + 60
+        while not path.read_bytes()[8] & 1:
+            assert time.monotonic() < deadline
+        lock.release()
+        assert peer.end() is True
+
+
 # Signals, and Python that runs in the middle
 
 

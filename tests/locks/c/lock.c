@@ -63,6 +63,38 @@ static void run_threads(void)
     CHECK(atomic_load(&bytes->word) == 0);
 }
 
+/* Linked with --wrap=emmap_wake: slices would hide a wake that is missing. */
+void __real_emmap_wake(_Atomic(uint32_t) *word, int n);
+void __wrap_emmap_wake(_Atomic(uint32_t) *word, int n);
+static _Atomic(long) wakes;
+
+void __wrap_emmap_wake(_Atomic(uint32_t) *word, int n)
+{
+    CHECK(word == emmap_low_half(&bytes->word) && n == 1);
+    atomic_fetch_add(&wakes, 1);
+    __real_emmap_wake(word, n);
+}
+
+/* Who releases wakes one, if somebody sleeps; and who was woken remembers that others may. */
+static void waking(void)
+{
+    struct emmap_lock lock, again;
+    struct emmap_sleep sleep;
+    emmap_lock_begin(&lock, &place, &bytes->word);
+    emmap_lock_begin(&again, &place, &bytes->word);
+    CHECK(acquire(&lock, -1) == 0);
+    long before = atomic_load(&wakes);
+    CHECK(emmap_lock_attempt(&again, EMMAP_LOOK, &sleep) == -EAGAIN);
+    CHECK(atomic_load(&bytes->word) == atomic_load(&place.life->me));
+    CHECK(emmap_lock_attempt(&again, EMMAP_ANNOUNCE, &sleep) == -EAGAIN);
+    CHECK(sleep.word == emmap_low_half(&bytes->word) && sleep.seen == (uint32_t)atomic_load(&bytes->word));
+    CHECK(emmap_lock_release(&lock) == 0 && atomic_load(&wakes) == before + 1);
+    CHECK(emmap_lock_attempt(&again, EMMAP_LOOK | EMMAP_SLEPT, &sleep) == 0);
+    CHECK(emmap_lock_release(&again) == 0 && atomic_load(&wakes) == before + 2);
+    CHECK(acquire(&lock, -1) == 0 && emmap_lock_release(&lock) == 0);
+    CHECK(atomic_load(&wakes) == before + 2); /* nobody sleeps: no call */
+}
+
 static void misuse(void)
 {
     struct emmap_lock lock, again;
@@ -128,6 +160,7 @@ int main(void)
     CHECK(emmap_place_claim(&place, EMMAP_LOCK, 16) == 0);
     CHECK(emmap_place_claim(&place, EMMAP_EVENT, 16) == EMMAP_SOMETHING_ELSE);
     run_threads();
+    waking();
     misuse();
     deaths();
     giving_up();

@@ -14,7 +14,17 @@ import click
 
 import emmap
 from emmap.cli.common import FILE, Failure, error_line, failing_on
-from emmap.cli.tour import anonymous, first_byte, growth, scan, sharing, truncation, words, writes
+from emmap.cli.tour import (
+    anonymous,
+    first_byte,
+    growth,
+    locks,
+    scan,
+    sharing,
+    truncation,
+    words,
+    writes,
+)
 from emmap.cli.tour.measure import most_resident
 from emmap.cli.tour.place import Place, own_text
 from emmap.cli.tour.report import Report, amount, duration, make_console, show
@@ -29,6 +39,7 @@ STEPS: tuple[Callable[[Place], Report], ...] = (
     truncation.run,
     growth.run,
     sharing.run,
+    locks.run,
 )
 
 
