@@ -85,7 +85,7 @@ def run(place: Place) -> Report:
         count = memoryview(m).cast("q")[2]
     os.unlink(path)
     return Report(
-        f"Let {PROCESSES} processes count to {PROCESSES * TURNS:,}, and kill one of them",
+        f"Let {PROCESSES} processes count to {PROCESSES * TURNS:,}, and kill one",
         "lock = emmap.Lock(m, on_owner_death=repair)   # 16 bytes of the mapping\n"
         "with lock:                                    # in each of them\n"
         "    count[0] += 1",
@@ -95,8 +95,8 @@ def run(place: Place) -> Report:
             ("told of the death", f"{len(told)} of the living"),
             ("after the kill -9", duration(max(told[0] - killed, 0)) if told else "never"),
         ],
-        "It was killed while it held the lock. One of multiprocessing would stay locked for ever; here "
-        "the next one gets it and is told, so that it can repair what was left half-written. The "
-        "kernel says who is alive: each process holds a lock on one byte far behind the end of the "
-        "file, as long as it lives.",
+        "It was killed while it held the lock. One of multiprocessing would stay locked for ever; "
+        "here the next one gets it and is told, so that it can repair what was left half-written. "
+        "The kernel says who is alive: each process holds a lock on one byte far behind the end of "
+        "the file, as long as it lives.",
     )
