@@ -321,8 +321,10 @@ def test_a_waiter_tells_of_the_stranger_who_hides_the_answer(path: Path, tmp_pat
                 f"fcntl.lockf(f, fcntl.LOCK_EX, 0, {mine + 1})"
             )
             assert dead >> 4 != mine - IDS
-            with pytest.warns(RuntimeWarning, match=f"process {stranger.process.pid} has locked"):
+            text = f"process {stranger.process.pid} has locked"
+            with pytest.warns(RuntimeWarning, match=text) as warned:
                 assert first.acquire(timeout=0.2) is False
+            assert warned[0].filename == __file__
         with pytest.warns(emmap.OwnerDiedWarning):
             assert first.acquire(timeout=5)
 
@@ -366,6 +368,17 @@ def test_a_truncated_lock_raises_wherever_it_is_touched(path: Path) -> None:
     for attempt in (lock.acquire, lock.locked, lambda: lock.acquire(timeout=1)):
         with pytest.raises(emmap.PageLostError):
             attempt()
+
+
+def test_a_waiter_whose_page_goes_is_told(path: Path, peer: Peer) -> None:
+    """The kernel answers EFAULT to who would sleep there."""
+    lock = emmap.Lock(path)
+    lock.acquire()
+    peer.begin("lock.acquire()")
+    until(lambda: word(path) & 1)
+    os.truncate(path, 0)
+    with pytest.raises(emmap.PageLostError):
+        peer.end()
 
 
 # The file of a lock

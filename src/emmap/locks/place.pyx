@@ -167,7 +167,7 @@ cdef class Placed:
             pid = emmap_life_stranger(self.place.life)
             warnings.warn(f"{'somebody' if pid <= 0 else f'process {pid}'} has locked the whole of "
                           f"{self.memory._backing.name}, which hides whether the owner of a lock in it is "
-                          f"alive: until then he counts as alive", RuntimeWarning, stacklevel=2)
+                          f"alive: until then he counts as alive", RuntimeWarning, stacklevel=1)
         return self.look_at_path()
 
     cdef int look_at_path(self) except -1:

@@ -119,7 +119,7 @@ int emmap_wait(emmap_attempt *attempt, void *it, struct emmap_waiting *waiting, 
         waiting->in_vain = rc == -ETIMEDOUT;
         if (rc == -ETIMEDOUT)
             return -EINTR;
-        if (rc != 0)
+        if (rc != 0 && rc != -EFAULT) /* the page is lost: the next attempt meets the guard */
             return rc;
         ask = 0;
     }
