@@ -66,6 +66,7 @@ void emmap_waiting_begin(struct emmap_waiting *waiting, int64_t nanoseconds)
     int64_t since = nanoseconds < 0 ? 0 : now();
     waiting->until =
         nanoseconds < 0 || nanoseconds > INT64_MAX - since ? INT64_MAX : since + nanoseconds;
+    waiting->asked = 0;
     waiting->slept = waiting->in_vain = 0;
 }
 
@@ -100,15 +101,22 @@ static int look(emmap_attempt *attempt, void *it, int how, struct emmap_looks *l
     return rc;
 }
 
-int emmap_wait(emmap_attempt *attempt, void *it, struct emmap_waiting *waiting, struct emmap_looks *looks)
+int emmap_wait(emmap_attempt *attempt, void *it, struct emmap_waiting *waiting,
+               struct emmap_looks *looks)
 {
-    int ask = EMMAP_ASK; /* before the first sleep, and after each slice */
     for (;;) {
         struct emmap_sleep sleep;
-        int slept = waiting->slept ? EMMAP_SLEPT : 0;
-        int rc = can_look() && !waiting->in_vain ? look(attempt, it, slept, looks) : -EAGAIN;
-        if (rc == -EAGAIN)
-            rc = attempt(it, ask | EMMAP_ANNOUNCE | slept, &sleep);
+        int how = waiting->slept ? EMMAP_SLEPT : 0;
+        int rc = can_look() && !waiting->in_vain ? look(attempt, it, how, looks) : -EAGAIN;
+        if (rc != -EAGAIN)
+            return rc;
+        /* Before the first sleep, and once in each slice: others may wake us more often than that. */
+        int64_t time = now();
+        if (waiting->asked == 0 || time - waiting->asked >= EMMAP_SLICE || time >= waiting->until) {
+            waiting->asked = time;
+            how |= EMMAP_ASK;
+        }
+        rc = attempt(it, how | EMMAP_ANNOUNCE, &sleep);
         if (rc != -EAGAIN)
             return rc;
         int64_t left = waiting->until == INT64_MAX ? INT64_MAX : waiting->until - now();
@@ -121,6 +129,5 @@ int emmap_wait(emmap_attempt *attempt, void *it, struct emmap_waiting *waiting, 
             return -EINTR;
         if (rc != 0 && rc != -EFAULT) /* the page is lost: the next attempt meets the guard */
             return rc;
-        ask = 0;
     }
 }

@@ -30,6 +30,7 @@ typedef int emmap_attempt(void *it, int how, struct emmap_sleep *sleep);
 /* How a wait goes on after a signal. To be begun by emmap_waiting_begin. */
 struct emmap_waiting {
     int64_t until;          /* nanoseconds of CLOCK_MONOTONIC; INT64_MAX: for ever */
+    int64_t asked;          /* when it was last asked who is dead; 0: not yet */
     int slept;              /* has it been asleep? */
     int in_vain;            /* it slept a whole slice, so looking again is not worth while */
 };
@@ -39,7 +40,7 @@ struct emmap_looks {
     _Atomic(int) n;
 };
 
-/* Nanoseconds to sleep at once. */
+/* Nanoseconds to sleep at once, and between two times that it is asked who is dead. */
 #define EMMAP_SLICE INT64_C(50000000)
 
 /* Nanoseconds of CLOCK_MONOTONIC, to within a few milliseconds. Cost: 5 ns. */
