@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from emmap.arrays import MappedArray, empty, load, save, share
     from emmap.locks.lock import Lock
+    from emmap.locks.rangelock import RangeLock
     from emmap.locks.rlock import RLock
     from emmap.mapping import MemoryMap, anonymous, named, open, windows
     from emmap.mapping.arena import Arena
@@ -58,6 +59,7 @@ _ROOMS = {
     # Share
     "Lock": "locks.lock",
     "RLock": "locks.rlock",
+    "RangeLock": "locks.rangelock",
     # Scans of texts of any size
     "count": "text.counting",
     "count_each": "text.counting",
@@ -92,6 +94,7 @@ __all__ = [
     "Protection",
     "ProtectionError",
     "RLock",
+    "RangeLock",
     "anonymous",
     "count",
     "count_each",

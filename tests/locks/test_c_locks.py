@@ -9,10 +9,14 @@ from c_core import BUILDS, build_core, run_program
 HERE = Path(__file__).parent / "c"
 SOURCES = [
     *(f"mapping/{name}.c" for name in ("lost", "fault", "length", "system")),
-    *(f"locks/{name}.c" for name in ("life", "alive", "place", "wait", "lock")),
+    *(f"locks/{name}.c" for name in ("life", "alive", "place", "wait", "lock", "ranges")),
 ]
 # What each program stands before: `forking` forks in the middle, `lock` counts.
-PROGRAMS = {"lock": ["-Wl,--wrap=emmap_wake"], "forking": ["-Wl,--wrap=madvise"]}
+PROGRAMS = {
+    "lock": ["-Wl,--wrap=emmap_wake"],
+    "forking": ["-Wl,--wrap=madvise"],
+    "ranges": [],
+}
 
 
 @pytest.fixture(scope="module", params=BUILDS)

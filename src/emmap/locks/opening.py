@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from emmap.errors import CorruptFileError
+from emmap.locks.files import absolute, find, refuse_network
 from emmap.mapping import open as open_mapping
-from emmap.mapping.filesystem import NETWORK
-from emmap.mapping.statfs import file_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +22,13 @@ def open_place(path: Path, size: int) -> MemoryMap:
             f"a lock is made at a path or in a MemoryMap, not at {path!r}: map the file, "
             f"lock = Lock(emmap.open(file, 'r+'))"
         )
-    name = os.path.abspath(os.fsdecode(path))
-    folder = os.open(os.path.dirname(name), os.O_RDONLY | os.O_CLOEXEC)
+    name = absolute(path)
+    place = find(name, create=True)
     try:
-        refuse_network(folder, name)
+        refuse_network(place, name)
     finally:
-        os.close(folder)
-    mapping = open_mapping(path, "a+")
+        os.close(place)
+    mapping = open_mapping(name, "a+")
     if len(mapping) == 0:
         mapping.grow(size)
     elif len(mapping) < size:
@@ -39,15 +37,3 @@ def open_place(path: Path, size: int) -> MemoryMap:
             name,
         )
     return mapping
-
-
-def refuse_network(fd: int, name: str | None) -> None:
-    """Raises for files whose locks are kept elsewhere, or by nobody."""
-    _, kind = file_system(fd, name)
-    if kind in NETWORK:
-        raise OSError(
-            errno.ENOTSUP,
-            f"locks cannot lie on {NETWORK[kind]}: its memory is not shared with other machines, "
-            f"and nobody can tell who is alive there; put the file on a local filesystem",
-            name,
-        )

@@ -10,7 +10,8 @@ import os
 import warnings
 
 from emmap.errors import CorruptFileError, PageLostError
-from emmap.locks.opening import open_place, refuse_network
+from emmap.locks.files import refuse_network
+from emmap.locks.opening import open_place
 from emmap.mapping.memory cimport MappedMemory
 
 

@@ -1,0 +1,46 @@
+from types import TracebackType
+from typing import Any, SupportsIndex
+
+from typing_extensions import disjoint_base
+
+from emmap.mapping.opening import File
+
+@disjoint_base
+class RangeLock:
+    def __new__(
+        cls,
+        file: File,
+        offset: SupportsIndex = 0,
+        length: SupportsIndex | None = None,
+        *,
+        shared: bool = False,
+    ) -> RangeLock: ...
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def locked(self) -> bool: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    async def acquire_async(self, timeout: float = -1) -> bool: ...
+    async def __aenter__(self) -> bool: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def shared(self) -> bool: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
