@@ -75,7 +75,7 @@ def refuse_network(fd: int, name: str | None) -> None:
     if kind in NETWORK:
         raise OSError(
             errno.ENOTSUP,
-            f"locks cannot lie on {NETWORK[kind]}: nobody can tell there who is alive, and others may "
-            "not see them, or hold them for ever; put the file on a local filesystem",
+            f"locks cannot lie on {NETWORK[kind]}: nobody can tell there who is alive, and others "
+            "may not see them, or hold them for ever; put the file on a local filesystem",
             name,
         )
