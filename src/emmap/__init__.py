@@ -25,6 +25,9 @@ from emmap.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from emmap.arrays import MappedArray, empty, load, save, share
+    from emmap.locks.barrier import Barrier
+    from emmap.locks.condition import Condition
+    from emmap.locks.event import Event
     from emmap.locks.lock import Lock
     from emmap.locks.rangelock import RangeLock
     from emmap.locks.rlock import RLock
@@ -59,6 +62,9 @@ _ROOMS = {
     # Share
     "Lock": "locks.lock",
     "RLock": "locks.rlock",
+    "Event": "locks.event",
+    "Condition": "locks.condition",
+    "Barrier": "locks.barrier",
     "RangeLock": "locks.rangelock",
     # Scans of texts of any size
     "count": "text.counting",
@@ -78,10 +84,13 @@ __all__ = [
     "AddressSpaceError",
     "Advice",
     "Arena",
+    "Barrier",
     "ClosedError",
+    "Condition",
     "CorruptFileError",
     "Counts",
     "Error",
+    "Event",
     "Hit",
     "InUseError",
     "Lines",

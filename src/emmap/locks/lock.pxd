@@ -37,6 +37,8 @@ cdef class BaseLock(Placed):
     cdef bint is_owned(self) noexcept
     cdef Py_ssize_t release_all(self) except -1
     cdef int restore(self, Py_ssize_t count) except -1
+    cdef int acquire_deaf(self) except -1
+    cdef void own(self, Py_ssize_t count) noexcept
     cdef int let_go(self) except -1
     cdef int released(self, int rc) except -1
 

@@ -8,7 +8,13 @@ from emmap.locks.place cimport EMMAP_ASK, EMMAP_LOCK, EMMAP_SLICE, Placed, emmap
 from emmap.locks.place import place_again
 
 cdef extern from "errno.h":
-    int EAGAIN, EPERM, ETIMEDOUT
+    int EAGAIN, EINTR, EPERM, ETIMEDOUT
+
+cdef extern from "lock.h" nogil:
+    cdef struct emmap_waiting:
+        pass
+    void emmap_waiting_begin(emmap_waiting *waiting, int64_t nanoseconds)
+    int emmap_lock_acquire(emmap_lock *lock, emmap_waiting *waiting)
 
 cdef object FOREVER = -1
 
@@ -90,9 +96,36 @@ cdef class BaseLock(Placed):
         return 1
 
     cdef int restore(self, Py_ssize_t count) except -1:
-        """Acquires it as often as `release_all` has told."""
-        self.acquire_within(-1)
+        """Acquires it as often as `release_all` has told, whatever signals come.
+
+        When what is to be told of a dead owner raises, the lock is held all the same.
+        """
+        cdef int rc = self.acquire_deaf()
+        try:
+            self.acquired(rc)
+        except BaseException:
+            self.acquire_deaf()
+            self.own(count)
+            raise
+        self.own(count)
         return 0
+
+    cdef int acquire_deaf(self) except -1:
+        """Waits without a look at signals: what the attempt answered."""
+        cdef emmap_waiting waiting
+        cdef int rc = emmap_lock_take(&self.core)
+        if rc != 0:
+            emmap_waiting_begin(&waiting, -1)
+            # SAFETY: the caller's reference keeps the place.
+            with nogil:
+                rc = -EINTR
+                while rc == -EINTR:
+                    rc = emmap_lock_acquire(&self.core, &waiting)
+        self.expect(rc, "acquire the lock")
+        return rc
+
+    cdef void own(self, Py_ssize_t count) noexcept:
+        """Says that it has been acquired so often."""
 
     def locked(self):
         """Is it held by somebody who is alive? That may be over as soon as it is told.

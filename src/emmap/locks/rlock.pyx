@@ -55,8 +55,7 @@ cdef class RLock(BaseLock):
         return True
 
     cdef bint acquired(self, int rc) except -1:
-        self.thread[0] = self.myself()
-        self.count[0] = 1
+        self.own(1)
         return BaseLock.acquired(self, rc)
 
     cdef int let_go(self) except -1:
@@ -68,10 +67,9 @@ cdef class RLock(BaseLock):
         self.let_go()
         return count
 
-    cdef int restore(self, Py_ssize_t count) except -1:
-        self.acquire_within(-1)
+    cdef void own(self, Py_ssize_t count) noexcept:
+        self.thread[0] = self.myself()
         self.count[0] = count
-        return 0
 
     def acquire(self, blocking=True, timeout=-1):
         """Takes the lock, or takes it once more where this thread holds it; True when it is ours.

@@ -10,14 +10,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Between two looks the processor rests longer and longer, up to so many pauses: who looks too often
- * takes the cache line away from the one who is to release. */
+/* Between two looks the processor rests longer and longer, up to so many pauses (a microsecond or so): who
+ * looks too often takes the cache line away from the one who is to release. */
 #define LONGEST_REST 64
 
-/* How many looks: as many as take about the time of a sleep and a wake at most. */
-#define FEWEST_LOOKS 8
-#define FIRST_LOOKS 100
-#define MOST_LOOKS 400
+/* Nanoseconds to look for, besides: no longer than a sleep and a wake would take. */
+#define LEAST_PATIENCE 500
+#define FIRST_PATIENCE 20000
+#define MOST_PATIENCE 50000
 
 static int64_t read_clock(clockid_t clock)
 {
@@ -83,21 +83,33 @@ void emmap_wake(_Atomic(uint32_t) *word, int n)
     syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
-/* Looks until it is done; -EAGAIN when it is time to sleep. */
+/* Looks until it is done; -EAGAIN when it is time to sleep. To have looked in vain halves the patience. */
 static int look(emmap_attempt *attempt, void *it, int how, struct emmap_looks *looks)
 {
     struct emmap_sleep unused;
-    int most = atomic_load_explicit(&looks->n, memory_order_relaxed), rc = -EAGAIN;
-    if (most == 0)
-        most = FIRST_LOOKS;
-    for (int i = 0, pauses = 1; i < most && rc == -EAGAIN; i++) {
+    int patience = atomic_load_explicit(&looks->n, memory_order_relaxed), rc;
+    int64_t since = 0;
+    if (patience == 0)
+        patience = FIRST_PATIENCE;
+    for (int pauses = 1;; pauses *= 2) {
         rest(pauses);
-        pauses = pauses < LONGEST_REST ? pauses * 2 : LONGEST_REST;
         rc = attempt(it, how, &unused);
+        if (rc != -EAGAIN) {
+            patience = patience < MOST_PATIENCE / 2 ? patience * 2 : MOST_PATIENCE;
+            break;
+        }
+        if (pauses >= LONGEST_REST) {
+            pauses = LONGEST_REST / 2;
+            int64_t time = now();
+            if (since == 0)
+                since = time;
+            if (time - since >= patience) {
+                patience = patience > 2 * LEAST_PATIENCE ? patience / 2 : LEAST_PATIENCE;
+                break;
+            }
+        }
     }
-    most = rc != -EAGAIN ? most * 2 : most / 2;
-    most = most > MOST_LOOKS ? MOST_LOOKS : most < FEWEST_LOOKS ? FEWEST_LOOKS : most;
-    atomic_store_explicit(&looks->n, most, memory_order_relaxed);
+    atomic_store_explicit(&looks->n, patience, memory_order_relaxed);
     return rc;
 }
 

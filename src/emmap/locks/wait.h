@@ -35,7 +35,8 @@ struct emmap_waiting {
     int in_vain;            /* it slept a whole slice, so looking again is not worth while */
 };
 
-/* How many looks are worth while before sleeping; it learns, and may be shared by threads. 0 to begin. */
+/* For how many nanoseconds to look before sleeping; 0: not known yet. It learns, and may be shared
+ * by threads. */
 struct emmap_looks {
     _Atomic(int) n;
 };
