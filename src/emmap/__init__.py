@@ -25,6 +25,7 @@ from emmap.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from emmap.arrays import MappedArray, empty, load, save, share
+    from emmap.locks.atomic import Atomic
     from emmap.locks.barrier import Barrier
     from emmap.locks.condition import Condition
     from emmap.locks.event import Event
@@ -60,6 +61,7 @@ _ROOMS = {
     "share": "arrays",
     "MappedArray": "arrays",
     # Share
+    "Atomic": "locks.atomic",
     "Lock": "locks.lock",
     "RLock": "locks.rlock",
     "Event": "locks.event",
@@ -84,6 +86,7 @@ __all__ = [
     "AddressSpaceError",
     "Advice",
     "Arena",
+    "Atomic",
     "Barrier",
     "ClosedError",
     "Condition",

@@ -37,4 +37,5 @@ cdef class Barrier(Placed):
     cdef object timeout
 
     cdef int run(self, emmap_barrier_wait *it, int64_t patience) except? -1
+    cdef int passed(self, emmap_barrier_wait *it, int rc) except -1
     cdef int finish(self, emmap_barrier_wait *it, emmap_barrier_step step) except -1

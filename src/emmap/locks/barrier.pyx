@@ -7,6 +7,7 @@ from operator import index as index_of
 
 from emmap.locks.place cimport EMMAP_BARRIER, Placed, emmap_looks, nanoseconds_of
 from emmap.locks.place import place_again
+from emmap.locks.waiter cimport Request, awaited
 
 cdef extern from "errno.h":
     int EINTR, EINVAL, ETIMEDOUT
@@ -116,16 +117,53 @@ cdef class Barrier(Placed):
         except BaseException:
             emmap_barrier_leave(&it)
             raise
+        return self.passed(&it, rc)
+
+    cdef int passed(self, emmap_barrier_wait *it, int rc) except -1:
+        """What a wait returns that was answered so; the one who is to run the action runs it."""
         if rc == EMMAP_BARRIER_ACT:
             try:
                 self.action()
             except BaseException:
-                self.finish(&it, EMMAP_BARRIER_BREAK)
+                self.finish(it, EMMAP_BARRIER_BREAK)
                 raise
-            rc = self.finish(&it, EMMAP_BARRIER_RELEASE)
+            rc = self.finish(it, EMMAP_BARRIER_RELEASE)
         if rc == EMMAP_BARRIER_BROKE:
             broke()
         return it.index
+
+    async def wait_async(self, timeout=None):
+        """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile.
+
+        The action is called in the loop's thread. When the task is cancelled the others wait on
+        for another party; only if it was to run the action, the barrier breaks.
+
+        Raises as `wait`. Cost: about 50 microseconds to wake up.
+        """
+        cdef int64_t patience = nanoseconds_of(self.timeout if timeout is None else timeout)
+        cdef emmap_barrier_wait it
+        cdef emmap_barrier_wait *mine
+        cdef Request request
+        cdef int rc
+        emmap_barrier_wait_begin(&it, &self.core, EMMAP_BARRIER_ARRIVE)
+        it.has_action = self.action is not None
+        # SAFETY: `request` keeps `mine`.
+        request = awaited(self, emmap_barrier_attempt, NULL, &it, sizeof(it), patience)
+        mine = <emmap_barrier_wait *>request.it
+        try:
+            rc = await request
+            if rc == -ETIMEDOUT:
+                mine.time_is_up = True
+                request = awaited(self, emmap_barrier_attempt, NULL, mine, sizeof(it), -1)
+                mine = <emmap_barrier_wait *>request.it
+                rc = await request
+        except BaseException:
+            if request.rc == EMMAP_BARRIER_ACT:
+                self.finish(mine, EMMAP_BARRIER_BREAK)
+            else:
+                emmap_barrier_leave(mine)
+            raise
+        return self.passed(mine, rc)
 
     def reset(self):
         """Makes it as new. Those who wait get `threading.BrokenBarrierError`.

@@ -8,10 +8,11 @@ cimport cython
 import errno
 from time import monotonic
 
-from emmap.locks.lock cimport BaseLock
+from emmap.locks.lock cimport BaseLock, Lock
 from emmap.locks.place cimport EMMAP_CONDITION, Placed, emmap_looks, nanoseconds_of
 from emmap.locks.rlock cimport RLock
 from emmap.locks.place import place_again
+from emmap.locks.waiter cimport awaited
 
 cdef extern from "errno.h":
     int ENOSPC
@@ -123,6 +124,49 @@ cdef class Condition(Placed):
             raise
         # It may have been notified while it waited for the lock.
         return emmap_condition_leave(&it) != 0
+
+    async def wait_async(self, timeout=None):
+        """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile.
+
+        The condition's lock is a `Lock`, given to the constructor: an `RLock` belongs to a thread,
+        and all tasks of a loop are one thread (`TypeError`). When the task is cancelled it has the
+        lock again before `CancelledError` is raised, and a notify that it got is passed on.
+
+        Raises as `wait`. Cost: about 50 microseconds to wake up.
+        """
+        cdef int64_t patience = nanoseconds_of(timeout)
+        cdef emmap_condition_wait it
+        if not isinstance(self.lock, Lock):
+            raise TypeError("a task waits in a Condition that is made with an emmap.Lock: an RLock belongs "
+                            "to a thread, and all tasks of a loop are one thread")
+        from asyncio import CancelledError
+        self.enter(&it)
+        try:
+            self.lock.release_all()
+            try:
+                if patience != 0:
+                    await awaited(self, emmap_condition_attempt, NULL, &it, sizeof(it), patience)
+            finally:
+                cancelled = None
+                while True:
+                    try:
+                        await self.lock.acquire_async()
+                        break
+                    except CancelledError as error:
+                        cancelled = error
+                if cancelled is not None:
+                    raise cancelled
+        except BaseException:
+            emmap_condition_abandon(&it)
+            raise
+        # It may have been notified while it waited for the lock.
+        return emmap_condition_leave(&it) != 0
+
+    async def __aenter__(self):
+        return await self.lock.__aenter__()
+
+    async def __aexit__(self, exc_type, exc_value, traceback):
+        self.lock.__exit__(exc_type, exc_value, traceback)
 
     def wait_for(self, predicate, timeout=None):
         """Waits until `predicate()`, called with the lock held, is true: what it returned last.

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 from emmap.locks.place cimport EMMAP_EVENT, EMMAP_SLICE, Placed, emmap_clock, emmap_looks, nanoseconds_of
 from emmap.locks.place import place_again
+from emmap.locks.waiter cimport awaited
 
 cdef extern from "errno.h":
     int ETIMEDOUT
@@ -91,6 +92,19 @@ cdef class Event(Placed):
         self.look_at_path()
         emmap_event_wait_begin(&it, &self.core)
         return (<Placed>self).wait(emmap_event_attempt, &it, patience, &looks) != -ETIMEDOUT
+
+    async def wait_async(self, timeout=None):
+        """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile.
+
+        Raises as `is_set`. Cost: half a microsecond when it is set; else about 50 to wake up, in
+        one thread for all that the process awaits.
+        """
+        cdef int64_t patience = nanoseconds_of(timeout)
+        cdef emmap_event_wait it
+        cdef int rc
+        emmap_event_wait_begin(&it, &self.core)
+        rc = await awaited(self, emmap_event_attempt, NULL, &it, sizeof(it), patience)
+        return rc != -ETIMEDOUT
 
     def __reduce__(self):
         return place_again, (type(self), self._path or self.memory, self.offset, {})

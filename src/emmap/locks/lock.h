@@ -59,6 +59,10 @@ int emmap_lock_acquire(struct emmap_lock *lock, struct emmap_waiting *waiting);
 /* Releases what this process holds, whichever thread acquired it: 0, -EPERM when it does not, -EIO. */
 int emmap_lock_release(struct emmap_lock *lock);
 
+/* Takes an attempt back that answered `rc`, as if it had never been made: also the death that it told, which
+ * is told to the next one. Less than 0: there is nothing to be taken back. */
+void emmap_lock_undo(void *lock, int rc);
+
 /* Takes the owner's death off the word. The caller holds the lock: 0, -EPERM, -EIO. */
 int emmap_lock_mark_consistent(struct emmap_lock *lock);
 

@@ -30,17 +30,37 @@ static int boot_of(uint64_t *boot)
     return rc;
 }
 
+/* The tag of such a thing in this boot and file. */
+static int tag_of(struct emmap_place *place, enum emmap_kind kind, uint64_t *tag)
+{
+    uint64_t boot = 0;
+    int rc = boot_of(&boot);
+    uint64_t file = mix(mix(boot, place->life->inode), 1) & HASH_MASK;
+    uint64_t device = mix(mix(0, place->life->device), 1) & HASH_MASK;
+    *tag = MAGIC | kind | file << 16 | device << (16 + HASH_BITS);
+    return rc;
+}
+
+int emmap_place_is_tag(struct emmap_place *place)
+{
+    /* SAFETY: the caller keeps the mapping, and the eight bytes at `at`, which are aligned to 8. */
+    _Atomic(uint64_t) *word = (_Atomic(uint64_t) *)(void *)place->at;
+    uint64_t tag, now = atomic_load_explicit(word, memory_order_relaxed);
+    int rc = tag_of(place, EMMAP_LOCK, &tag);
+    if (rc == 0)
+        rc = emmap_place_lost(place);
+    return rc != 0 ? rc : (now & ~UINT64_C(0xF)) == (tag & ~UINT64_C(0xF));
+}
+
 int emmap_place_claim(struct emmap_place *place, enum emmap_kind kind, size_t size)
 {
     /* SAFETY: the caller keeps the mapping, and its `size` bytes at `at`, which are aligned to 8. */
     _Atomic(uint64_t) *tag = (_Atomic(uint64_t) *)(void *)place->at;
-    uint64_t boot = 0, what = MAGIC | kind;
-    int rc = boot_of(&boot);
+    uint64_t ours;
+    int rc = tag_of(place, kind, &ours);
     if (rc != 0)
         return rc;
-    uint64_t file = mix(mix(boot, place->life->inode), 1) & HASH_MASK;
-    uint64_t device = mix(mix(0, place->life->device), 1) & HASH_MASK;
-    uint64_t ours = what | file << 16 | device << (16 + HASH_BITS);
+    uint64_t what = ours & 0xFFFF, file = ours >> 16 & HASH_MASK;
 
     for (;;) {
         uint64_t now = atomic_load_explicit(tag, memory_order_acquire);

@@ -39,6 +39,9 @@ enum {
  * -errno. What another boot or a copied file has left is taken as it is: its owners are all dead. */
 int emmap_place_claim(struct emmap_place *place, enum emmap_kind kind, size_t size);
 
+/* Do the eight bytes here hold the tag of anything of ours, made in this boot and file? 1, 0 or -errno. */
+int emmap_place_is_tag(struct emmap_place *place);
+
 /* Pages were lost: what is read here may be zeros, and what is written reaches nobody. Our id is given
  * up, so that others need not wait for us. To be asked before and after each change. */
 static inline int emmap_place_lost(struct emmap_place *place)

@@ -1,1 +1,0 @@
-"""The C core of the lock by itself, built plainly and under the sanitizers."""
