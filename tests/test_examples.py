@@ -31,6 +31,7 @@ OUTPUT = {
     "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",
     "named_memory": r"process (\d+) has gone, and left: hello from process \1\n",
     "linked_list": r"9 -> 1 -> 8 -> 2 -> 5 -> end\nthe tree: 1 2 5 8 9\n",
+    "producer": r"3 consumers took 1000 jobs, sum 500,500\n",
     "scratch_copy": (
         r"in the scratch copy: apple fig kiwi pear plum\n"
         r"in the file:         pear fig apple kiwi plum\n"

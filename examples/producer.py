@@ -1,0 +1,62 @@
+"""A producer and its consumers: a condition wakes whoever waits for work.
+
+Run:  python producer.py
+
+The jobs stand in a ring, with the condition in one file. Whoever opens the file can join in, and a
+consumer that is killed while it waits takes no wake-up with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import emmap
+
+CONSUMERS, JOBS, SLOTS = 3, 1000, 16
+PUT, TAKEN, SUM, RING = range(4)  # numbers behind the condition
+
+
+def parts(file: emmap.MemoryMap) -> tuple[emmap.Condition, memoryview[int]]:
+    """Return the condition in the file, and the numbers behind it."""
+    return emmap.Condition(file), memoryview(file)[emmap.Condition.SIZE :].cast("q")
+
+
+def produce(file: emmap.MemoryMap, job: int) -> None:
+    """Add a job, when there is room for it."""
+    changed, n = parts(file)
+    with changed:
+        changed.wait_for(lambda: n[PUT] - n[TAKEN] < SLOTS)
+        n[RING + n[PUT] % SLOTS] = job
+        n[PUT] += 1
+        changed.notify_all()
+
+
+def consume(file: emmap.MemoryMap) -> None:
+    """Take jobs and add them up, until a job says that it was the last."""
+    changed, n = parts(file)
+    job = -1
+    while job != 0:
+        with changed:
+            changed.wait_for(lambda: n[PUT] > n[TAKEN])
+            job = n[RING + n[TAKEN] % SLOTS]
+            n[TAKEN] += 1
+            n[SUM] += job
+            changed.notify_all()
+
+
+def main() -> None:
+    """Produce, and print what the consumers have made of it."""
+    file = emmap.open("jobs.bin", "w+", size=2 * emmap.Condition.SIZE)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=consume, args=(file,)) for _ in range(CONSUMERS)]
+    for worker in workers:
+        worker.start()
+    for job in [*range(1, JOBS + 1), *[0] * CONSUMERS]:
+        produce(file, job)
+    for worker in workers:
+        worker.join()
+    print(f"{CONSUMERS} consumers took {JOBS} jobs, sum {parts(file)[1][SUM]:,}")
+
+
+if __name__ == "__main__":
+    main()
