@@ -2,8 +2,7 @@
 
 Run:  python producer.py
 
-The jobs stand in a ring, with the condition in one file. Whoever opens the file can join in, and a
-consumer that is killed while it waits takes no wake-up with it.
+The jobs stand in a ring behind the condition. A consumer that is killed takes no wake-up with it.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ def produce(file: emmap.MemoryMap, job: int) -> None:
 
 def consume(file: emmap.MemoryMap) -> None:
     """Take jobs and add them up, until a job says that it was the last."""
-    changed, n = parts(file)
-    job = -1
+    (changed, n), job = parts(file), -1
     while job != 0:
         with changed:
             changed.wait_for(lambda: n[PUT] > n[TAKEN])
