@@ -5,9 +5,7 @@ Run:  python producer.py
 The jobs stand in a ring behind the condition. A consumer that is killed takes no wake-up with it.
 """
 
-from __future__ import annotations
-
-import multiprocessing
+from multiprocessing import get_context
 
 import emmap
 
@@ -16,7 +14,7 @@ PUT, TAKEN, SUM, RING = range(4)  # numbers behind the condition
 
 
 def parts(file: emmap.MemoryMap) -> tuple[emmap.Condition, memoryview[int]]:
-    """Return the condition in the file, and the numbers behind it."""
+    """Return the condition and the numbers."""
     return emmap.Condition(file), memoryview(file)[emmap.Condition.SIZE :].cast("q")
 
 
@@ -33,7 +31,7 @@ def produce(file: emmap.MemoryMap, job: int) -> None:
 def consume(file: emmap.MemoryMap) -> None:
     """Take jobs and add them up, until a job says that it was the last."""
     (changed, n), job = parts(file), -1
-    while job != 0:
+    while job:
         with changed:
             changed.wait_for(lambda: n[PUT] > n[TAKEN])
             job = n[RING + n[TAKEN] % SLOTS]
@@ -45,8 +43,8 @@ def consume(file: emmap.MemoryMap) -> None:
 def main() -> None:
     """Produce, and print what the consumers have made of it."""
     file = emmap.open("jobs.bin", "w+", size=2 * emmap.Condition.SIZE)
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=consume, args=(file,)) for _ in range(CONSUMERS)]
+    process = get_context("spawn").Process
+    workers = [process(target=consume, args=(file,)) for _ in range(CONSUMERS)]
     for worker in workers:
         worker.start()
     for job in [*range(1, JOBS + 1), *[0] * CONSUMERS]:
