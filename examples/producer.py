@@ -5,6 +5,8 @@ Run:  python producer.py
 The jobs stand in a ring behind the condition. A consumer that is killed takes no wake-up with it.
 """
 
+from __future__ import annotations
+
 from multiprocessing import get_context
 
 import emmap
@@ -19,7 +21,7 @@ def parts(file: emmap.MemoryMap) -> tuple[emmap.Condition, memoryview[int]]:
 
 
 def produce(file: emmap.MemoryMap, job: int) -> None:
-    """Add a job, when there is room for it."""
+    """Add a job when there is room."""
     changed, n = parts(file)
     with changed:
         changed.wait_for(lambda: n[PUT] - n[TAKEN] < SLOTS)
@@ -43,8 +45,7 @@ def consume(file: emmap.MemoryMap) -> None:
 def main() -> None:
     """Produce, and print what the consumers have made of it."""
     file = emmap.open("jobs.bin", "w+", size=2 * emmap.Condition.SIZE)
-    process = get_context("spawn").Process
-    workers = [process(target=consume, args=(file,)) for _ in range(CONSUMERS)]
+    workers = [get_context("spawn").Process(target=consume, args=(file,)) for _ in range(CONSUMERS)]
     for worker in workers:
         worker.start()
     for job in [*range(1, JOBS + 1), *[0] * CONSUMERS]:
