@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from emmap.locks.lock import Lock
     from emmap.locks.rangelock import RangeLock
     from emmap.locks.rlock import RLock
+    from emmap.locks.rwlock import RWLock
+    from emmap.locks.semaphore import Semaphore
     from emmap.mapping import MemoryMap, anonymous, named, open, windows
     from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
@@ -64,6 +66,8 @@ _ROOMS = {
     "Atomic": "locks.atomic",
     "Lock": "locks.lock",
     "RLock": "locks.rlock",
+    "RWLock": "locks.rwlock",
+    "Semaphore": "locks.semaphore",
     "Event": "locks.event",
     "Condition": "locks.condition",
     "Barrier": "locks.barrier",
@@ -106,7 +110,9 @@ __all__ = [
     "Protection",
     "ProtectionError",
     "RLock",
+    "RWLock",
     "RangeLock",
+    "Semaphore",
     "anonymous",
     "count",
     "count_each",

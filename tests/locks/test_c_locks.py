@@ -7,13 +7,22 @@ import pytest
 from c_core import BUILDS, build_core, run_program
 
 HERE = Path(__file__).parent / "c"
-SOURCES = [
-    *(f"mapping/{name}.c" for name in ("lost", "fault", "length", "system")),
-    *(f"locks/{name}.c" for name in ("life", "alive", "place", "wait", "lock", "ranges")),
-]
-# What each program stands before: `forking` forks in the middle, `lock` counts.
+MAPPING = ("lost", "fault", "length", "system")
+LOCKS = (
+    *("life", "alive", "place", "wait", "lock", "ranges"),
+    *("cells", "rwlock", "semaphore", "waiters", "event", "condition", "barrier"),
+)
+SOURCES = [*(f"mapping/{name}.c" for name in MAPPING), *(f"locks/{name}.c" for name in LOCKS)]
+
+# Between the core and what each program counts, or does in its place.
+WAKES = "-Wl,--wrap=emmap_wake"
 PROGRAMS = {
-    "lock": ["-Wl,--wrap=emmap_wake"],
+    "lock": [WAKES],
+    "rwlock": [WAKES],
+    "semaphore": [WAKES],
+    "event": [WAKES],
+    "condition": [WAKES],
+    "barrier": [WAKES],
     "forking": ["-Wl,--wrap=madvise"],
     "ranges": [],
 }

@@ -61,7 +61,7 @@ cdef class Condition(Placed):
 
     def __cinit__(self, place, lock=None, *, offset=0):
         cdef RLock own
-        if lock is not None and not isinstance(lock, BaseLock):
+        if lock is not None and not isinstance(lock, (Lock, RLock)):
             raise TypeError(f"the lock of a Condition is an emmap.Lock or an emmap.RLock, not {lock!r}")
         self.settle(place, offset, EMMAP_CONDITION, 4096)
         emmap_condition_begin(&self.core, &self.place)

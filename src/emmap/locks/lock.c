@@ -3,9 +3,6 @@
 
 #include <stddef.h>
 
-/* An owner whose byte nobody ever locks: ids are 60 random bits. */
-#define EMMAP_NEVER_ALIVE (UINT64_C(1) << EMMAP_FLAG_BITS)
-
 void emmap_lock_begin(struct emmap_lock *lock, const struct emmap_place *place,
                       _Atomic(uint64_t) *word)
 {
@@ -66,7 +63,7 @@ int emmap_lock_acquire(struct emmap_lock *lock, struct emmap_waiting *waiting)
     return emmap_wait(emmap_lock_attempt, lock, waiting, &lock->looks);
 }
 
-int emmap_lock_release(struct emmap_lock *lock)
+int emmap_lock_release_to(struct emmap_lock *lock, uint64_t owner, int wakes)
 {
     uint64_t me = atomic_load_explicit(&lock->place.life->me, memory_order_relaxed);
     uint64_t word = atomic_load_explicit(lock->word, memory_order_relaxed);
@@ -75,30 +72,26 @@ int emmap_lock_release(struct emmap_lock *lock)
     do {
         if (me == 0 || (word & EMMAP_OWNER) != me)
             return -EPERM;
-    } while (!atomic_compare_exchange_weak_explicit(lock->word, &word, word & EMMAP_DIED,
+    } while (!atomic_compare_exchange_weak_explicit(lock->word, &word, owner | (word & EMMAP_DIED),
                                                     memory_order_release, memory_order_relaxed));
-    if (word & EMMAP_WAITERS)
-        emmap_wake(emmap_low_half(lock->word), 1);
+    if (word & EMMAP_WAITERS && wakes > 0)
+        emmap_wake(emmap_low_half(lock->word), wakes);
     return emmap_place_lost(&lock->place);
+}
+
+int emmap_lock_release(struct emmap_lock *lock)
+{
+    return emmap_lock_release_to(lock, 0, 1);
 }
 
 void emmap_lock_undo(void *it, int rc)
 {
-    struct emmap_lock *lock = it;
-    uint64_t me = atomic_load_explicit(&lock->place.life->me, memory_order_relaxed);
-    uint64_t word = atomic_load_explicit(lock->word, memory_order_relaxed);
-    if (rc >= 0 && rc != EMMAP_OWNER_DIED)
-        emmap_lock_release(lock);
-    if (rc != EMMAP_OWNER_DIED || emmap_place_lost(&lock->place) != 0)
-        return;
-    /* It is left to an owner who never lived. Nobody is woken: he would not ask, but sleep a new slice,
-     * while all ask at the end of the slice that they sleep now. */
-    do {
-        if (me == 0 || (word & EMMAP_OWNER) != me)
-            return;
-    } while (!atomic_compare_exchange_weak_explicit(lock->word, &word, EMMAP_NEVER_ALIVE | EMMAP_DIED,
-                                                    memory_order_release, memory_order_relaxed));
-    emmap_place_lost(&lock->place);
+    /* A death that nobody has heard of is left to an owner who never lived. Nobody is woken then: he would
+     * not ask, but sleep a new slice, while all ask at the end of the slice that they sleep now. */
+    if (rc == EMMAP_OWNER_DIED)
+        emmap_lock_release_to(it, EMMAP_GHOST, 0);
+    else if (rc >= 0)
+        emmap_lock_release(it);
 }
 
 int emmap_lock_mark_consistent(struct emmap_lock *lock)

@@ -59,6 +59,13 @@ int emmap_lock_acquire(struct emmap_lock *lock, struct emmap_waiting *waiting);
 /* Releases what this process holds, whichever thread acquired it: 0, -EPERM when it does not, -EIO. */
 int emmap_lock_release(struct emmap_lock *lock);
 
+/* An owner who never lived: whoever comes next takes over from him, and is told of a death. */
+#define EMMAP_GHOST (UINT64_C(1) << EMMAP_FLAG_BITS)
+
+/* The same, which leaves the word to another owner, or to nobody (0), and wakes so many of those who
+ * sleep. */
+int emmap_lock_release_to(struct emmap_lock *lock, uint64_t owner, int wakes);
+
 /* Takes an attempt back that answered `rc`, as if it had never been made: also the death that it told, which
  * is told to the next one. Less than 0: there is nothing to be taken back. */
 void emmap_lock_undo(void *lock, int rc);

@@ -34,7 +34,7 @@ cdef class BaseLock(Placed):
         return 0
 
     def __dealloc__(self):
-        self.holding = self.core.word != NULL and emmap_lock_is_mine(&self.core)
+        self.holding |= self.core.word != NULL and emmap_lock_is_mine(&self.core)
 
     cdef inline bint take(self) except -1:
         """Takes the lock if that is all there is to do."""
