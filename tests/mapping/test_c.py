@@ -24,5 +24,7 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_program(program: str, core: list[str], tmp_path: Path) -> None:
     if program in ("signals", *ARENA) and "-fsanitize=thread" in core:
         return  # they have one thread, and ThreadSanitizer delivers signals in a way of its own
+    if program == "arena_damage" and "-fsanitize=address,undefined" not in core:
+        return  # what it looks for is an access that the sanitizer sees
     wrapped = WRAPPED if program == "failing" else []
     run_program(HERE / f"{program}.c", core, tmp_path, *wrapped)

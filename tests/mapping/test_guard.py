@@ -20,7 +20,7 @@ def run_python(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("times", [300, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("with_faulthandler", ["off", "before", "after"])
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_truncated_by_another_process(operation: str, with_faulthandler: str, times: int) -> None:
