@@ -23,6 +23,7 @@ PROGRAMS = {
     "event": [WAKES],
     "condition": [WAKES],
     "barrier": [WAKES],
+    "claim": [WAKES],
     "forking": ["-Wl,--wrap=madvise"],
     "ranges": [],
 }

@@ -104,7 +104,7 @@ void emmap_barrier_leave(struct emmap_barrier_wait *wait)
     struct census census;
     if (wait->mine.cell == NULL)
         return;
-    emmap_waiters_leave(&wait->mine);
+    emmap_waiters_leave(&barrier->row, &wait->mine);
     /* Those who wait for us to leave say so in the word, and look at the cells afterwards; we have left,
      * and look at the word afterwards: so one of us sees the other. */
     uint64_t word = atomic_load(barrier->word);
@@ -169,7 +169,9 @@ static int arrive(struct emmap_barrier_wait *wait, int how, struct emmap_sleep *
 static int look_at_end(const struct emmap_barrier_wait *wait, uint64_t word)
 {
     if (generation_of(word) == wait->generation)
-        return -EAGAIN;
+        /* Our id was given up: for the others we have died. Or we are the child of one who waits. */
+        return atomic_load(&wait->barrier.lock.place.life->me) == wait->mine.owner ? -EAGAIN
+                                                                                   : EMMAP_BARRIER_BROKE;
     return generation_of(word) == wait->generation + 1 && word & PASSED ? EMMAP_BARRIER_PASSED
                                                                         : EMMAP_BARRIER_BROKE;
 }
@@ -238,10 +240,6 @@ static int await(struct emmap_barrier_wait *wait, int how, struct emmap_sleep *s
             *answer = look_at_end(wait, word);
         if (*answer != -EAGAIN)
             return 0;
-        if (atomic_load(&wait->mine.cell->owner) != wait->mine.owner) {
-            *answer = EMMAP_BARRIER_BROKE; /* our id was given up: for the others we have died */
-            return 0;
-        }
         /* Not before the first sleep: the last one to arrive asks anyway. */
         if (how & EMMAP_ASK && wait->has_asked++) {
             *answer = look_at_cells(barrier, wait->generation, 1, &census);

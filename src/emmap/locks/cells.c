@@ -13,23 +13,36 @@ void emmap_cells_begin(struct emmap_cells *cells, const struct emmap_place *plac
     cells->used = (_Atomic(uint32_t) *)(void *)(place->at + USED_AT);
     cells->first = (struct emmap_cell *)(void *)(place->at + FIRST_AT);
     atomic_init(&cells->mine, NULL);
+    atomic_init(&cells->whose, 0);
 }
 
-struct emmap_cell *emmap_cells_mine(struct emmap_cells *cells)
+/* Our cell, or NULL. Under the mutex: while another thread of ours claims a cell it names us already, and
+ * holds what a dead one held. Who counted there would be forgotten when that is cleared. */
+static struct emmap_cell *find(struct emmap_cells *cells, uint64_t me)
 {
-    struct emmap_cell *cell = emmap_cells_known(cells);
-    uint64_t me = atomic_load_explicit(&cells->place.life->me, memory_order_relaxed);
-    if (cell != NULL || me == 0)
-        return cell;
     uint32_t used = emmap_cells_used(cells);
     for (uint32_t k = 0; k < used; k++) {
-        cell = emmap_cells_at(cells, k);
+        struct emmap_cell *cell = emmap_cells_at(cells, k);
         if (atomic_load_explicit(&cell->owner, memory_order_relaxed) == me) {
             atomic_store_explicit(&cells->mine, cell, memory_order_relaxed);
+            atomic_store_explicit(&cells->whose, me, memory_order_release);
             return cell;
         }
     }
     return NULL;
+}
+
+struct emmap_cell *emmap_cells_mine(struct emmap_cells *cells)
+{
+    struct emmap_life *life = cells->place.life;
+    struct emmap_cell *cell = emmap_cells_known(cells);
+    if (cell == NULL && atomic_load_explicit(&life->me, memory_order_relaxed) != 0) {
+        pthread_mutex_lock(life->mutex);
+        uint64_t me = atomic_load_explicit(&life->me, memory_order_relaxed);
+        cell = me != 0 ? find(cells, me) : NULL;
+        pthread_mutex_unlock(life->mutex);
+    }
+    return cell;
 }
 
 /* Under the mutex, so that two threads of ours do not get two cells, and no fork or give_up comes in
@@ -65,7 +78,7 @@ int emmap_cells_claim(struct emmap_cells *cells, struct emmap_cell **cell)
         if (rc == 0) {
             pthread_mutex_lock(life->mutex);
             uint64_t me = atomic_load_explicit(&life->me, memory_order_relaxed);
-            if (me != 0 && emmap_cells_mine(cells) == NULL)
+            if (me != 0 && find(cells, me) == NULL)
                 rc = claim(cells, me);
             pthread_mutex_unlock(life->mutex);
         }

@@ -27,7 +27,8 @@ struct emmap_cells {
     struct emmap_place place;
     _Atomic(uint32_t) *used;        /* all cells from this number on have never had an owner */
     struct emmap_cell *first;
-    _Atomic(struct emmap_cell *) mine;  /* where ours was last; true only if it names us */
+    _Atomic(struct emmap_cell *) mine;  /* where ours was last */
+    _Atomic(uint64_t) whose;            /* whose that was. A cell that is still being claimed is nobody's */
 };
 
 void emmap_cells_begin(struct emmap_cells *cells, const struct emmap_place *place);
@@ -50,10 +51,10 @@ static inline uint32_t emmap_cells_used(struct emmap_cells *cells)
 static inline struct emmap_cell *emmap_cells_known(struct emmap_cells *cells)
 {
     uint64_t me = atomic_load_explicit(&cells->place.life->me, memory_order_relaxed);
-    struct emmap_cell *cell = atomic_load_explicit(&cells->mine, memory_order_relaxed);
-    if (me == 0 || cell == NULL || atomic_load_explicit(&cell->owner, memory_order_relaxed) != me)
+    if (me == 0 || atomic_load_explicit(&cells->whose, memory_order_acquire) != me)
         return NULL;
-    return cell;
+    struct emmap_cell *cell = atomic_load_explicit(&cells->mine, memory_order_relaxed);
+    return atomic_load_explicit(&cell->owner, memory_order_relaxed) == me ? cell : NULL;
 }
 
 /* Our cell, or NULL. */

@@ -95,8 +95,10 @@ int emmap_condition_attempt(void *it, int how, struct emmap_sleep *sleep)
         uint64_t state = atomic_load(&mine->cell->state), owner = atomic_load(&mine->cell->owner);
         if (emmap_place_lost(&wait->condition.row.place) != 0)
             return -EIO;
-        /* Notified; or reaped, since our id was given up: then it may have been, and somebody else is. */
-        if (state != mine->state || owner != mine->owner)
+        /* Notified; or reaped, since our id was given up: then it may have been, and somebody else is. Or
+         * it is our parent's, who forked while he waited. */
+        if (state != mine->state || owner != mine->owner ||
+            atomic_load(&wait->condition.row.place.life->me) != owner)
             return 0;
         if (!(how & EMMAP_ASK))
             break;
@@ -113,7 +115,7 @@ int emmap_condition_attempt(void *it, int how, struct emmap_sleep *sleep)
 
 int emmap_condition_leave(struct emmap_condition_wait *wait)
 {
-    while (!emmap_waiters_leave(&wait->mine))
+    while (!emmap_waiters_leave(&wait->condition.row, &wait->mine))
         ;
     return (wait->mine.state & MEANING) != WAITING;
 }
@@ -121,7 +123,7 @@ int emmap_condition_leave(struct emmap_condition_wait *wait)
 void emmap_condition_abandon(struct emmap_condition_wait *wait)
 {
     /* Its state is as it was at first, or else that it was notified: that is passed on before it goes. */
-    while (!emmap_waiters_leave(&wait->mine))
+    while (!emmap_waiters_leave(&wait->condition.row, &wait->mine))
         notify_one(&wait->condition, wait->mine.state >> TICKET_BITS);
 }
 

@@ -69,6 +69,14 @@ def refuse_what_has_no_ranges(fd: int, name: str | None) -> None:
         raise OSError(errno.EINVAL, "a pipe, socket or terminal has no ranges to lock", name)
 
 
+def refuse_devices(fd: int, name: str | None) -> None:
+    """Raises for a device: by another node of it nobody would see who is alive."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(
+            errno.ENOTSUP, "a lock lies in a file or in shared memory, not on a device", name
+        )
+
+
 def refuse_network(fd: int, name: str | None) -> None:
     """Raises for a filesystem whose locks others may not see, or may hold for ever."""
     _, kind = file_system(fd, name)

@@ -14,12 +14,17 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct emmap_life *lives;
 
-/* Closes a descriptor of ours, unless somebody else did and its number means another file by now. */
-static void close_ours(struct emmap_life *life, int fd)
+/* Is this our file? Somebody may have closed the descriptor, and its number means another by now. */
+static int is_ours(struct emmap_life *life, int fd)
 {
     struct emmap_file now;
-    if (fd >= 0 && emmap_file_look(fd, &now) == 0 && now.device == life->device &&
-        now.inode == life->inode)
+    return fd >= 0 && emmap_file_look(fd, &now) == 0 && now.device == life->device &&
+           now.inode == life->inode;
+}
+
+static void close_ours(struct emmap_life *life, int fd)
+{
+    if (is_ours(life, fd))
         close(fd);
 }
 
@@ -59,9 +64,22 @@ static int register_fork_handlers(void)
     return 0;
 }
 
+/* Opens the descriptor to ask by, of the file that `fd` is: 0 or -errno. */
+static int open_to_ask(struct emmap_life *life, int fd)
+{
+    int ask = emmap_file_open_again(fd, O_RDWR);
+    if (ask < 0)
+        return -errno;
+    if (!is_ours(life, ask)) {
+        close(ask);
+        return -ESTALE;
+    }
+    life->ask = ask;
+    return 0;
+}
+
 static int make(struct emmap_life **out, const struct emmap_file *file, int fd, size_t page)
 {
-    struct emmap_file again;
     struct emmap_life *life = calloc(1, sizeof *life);
     if (life == NULL)
         return -ENOMEM;
@@ -70,13 +88,8 @@ static int make(struct emmap_life **out, const struct emmap_file *file, int fd, 
     life->inode = file->inode;
     life->page = page;
     life->kept = -1;
-    life->ask = emmap_file_open_again(fd, O_RDWR);
-    int rc = life->ask < 0 ? -errno : emmap_file_look(life->ask, &again);
-    if (rc == 0 && (again.device != file->device || again.inode != file->inode))
-        rc = -ESTALE;
+    int rc = open_to_ask(life, fd);
     if (rc != 0) {
-        if (life->ask >= 0)
-            close(life->ask);
         free(life);
         return rc;
     }
@@ -99,6 +112,8 @@ int emmap_life_begin(struct emmap_life **out, int fd, size_t page)
         life = life->next;
     if (rc == 0 && life == NULL)
         rc = make(&life, &file, fd, page);
+    else if (rc == 0 && !is_ours(life, life->ask))
+        rc = open_to_ask(life, fd);
     if (rc == 0) {
         life->users++;
         *out = life;

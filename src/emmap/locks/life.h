@@ -30,7 +30,7 @@ struct emmap_life {
     pthread_mutex_t *mutex;     /* over all below, and over forks */
     uint64_t device, inode;
     size_t page;                /* bytes in a page of the file */
-    int ask;                    /* a descriptor that holds no lock, to ask by */
+    _Atomic(int) ask;           /* a descriptor that holds no lock, to ask by */
     int kept;                   /* the one that holds our byte where a mapping cannot, else -1 */
     void *held;                 /* the mapping that holds our byte, or NULL */
     _Atomic(int) hidden;        /* a stranger's lock has hidden an answer */

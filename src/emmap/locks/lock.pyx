@@ -144,7 +144,9 @@ cdef class BaseLock(Placed):
         What the lock guards may be half-written. All who acquire it see this, until somebody who
         holds it calls `mark_consistent`.
         """
-        return self.core.word[0] & EMMAP_DIED != 0 or emmap_lock_look(&self.core) == EMMAP_THE_DEAD
+        cdef int rc = emmap_lock_look(&self.core)
+        self.expect(rc, "look at the lock")
+        return rc == EMMAP_THE_DEAD or self.core.word[0] & EMMAP_DIED != 0
 
     def mark_consistent(self):
         """Says that what the lock guards is whole again, after an owner died. Hold the lock.

@@ -52,6 +52,7 @@ cdef class Placed:
     cdef int begin(self, int fd, int kind, Py_ssize_t size) except -1
     cdef int expect(self, int rc, str doing) except -1
     cdef int wait(self, emmap_attempt *attempt, void *it, int64_t nanoseconds, emmap_looks *looks) except? -1
+    cdef int wait_deaf(self, emmap_attempt *attempt, void *it, emmap_looks *looks) except? -1
     cdef int look_around(self) except -1
     cdef int look_at_path(self) except -1
     cdef str where(self)

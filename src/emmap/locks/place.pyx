@@ -10,7 +10,7 @@ import os
 import warnings
 
 from emmap.errors import CorruptFileError, PageLostError
-from emmap.locks.files import refuse_network
+from emmap.locks.files import refuse_devices, refuse_network
 from emmap.locks.opening import open_place
 from emmap.mapping.memory cimport MappedMemory
 
@@ -46,6 +46,10 @@ cdef double LONGEST = 9223372036.0
 cdef class Placed:
     """Something shared that lies in mapped bytes; the base of all locks."""
 
+    def __cinit__(self, *args, **kwargs):
+        if not hasattr(type(self), "SIZE"):
+            raise TypeError(f"{type(self).__name__} is what locks have in common: make one of them")
+
     cdef int settle(self, object place, object offset, int kind, Py_ssize_t size) except -1:
         """Begins at `offset` of a mapping, or in the file of a path, which is made if need be."""
         cdef Py_ssize_t at = offset
@@ -68,6 +72,7 @@ cdef class Placed:
         memory.look()
         with backing.descriptor(write=True) as descriptor:
             refuse_network(descriptor.fd, backing.name)
+            refuse_devices(descriptor.fd, backing.name)
             self.begin(descriptor.fd, kind, size)
         return 0
 
@@ -157,6 +162,18 @@ cdef class Placed:
                 rc = emmap_wait(attempt, it, &waiting, looks)
             if rc == -EINTR:
                 self.look_around()
+        self.expect(rc, "wait")
+        return rc
+
+    cdef int wait_deaf(self, emmap_attempt *attempt, void *it, emmap_looks *looks) except? -1:
+        """The same for what must be done whatever signals come: for a lock that is held for moments."""
+        cdef emmap_waiting waiting
+        cdef int rc = -EINTR
+        emmap_waiting_begin(&waiting, -1)
+        # SAFETY: `it` is the caller's, and `self` keeps the place.
+        with nogil:
+            while rc == -EINTR:
+                rc = emmap_wait(attempt, it, &waiting, looks)
         self.expect(rc, "wait")
         return rc
 

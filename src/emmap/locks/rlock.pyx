@@ -59,7 +59,9 @@ cdef class RLock(BaseLock):
         return BaseLock.acquired(self, rc)
 
     cdef int let_go(self) except -1:
-        self.thread[0] = 0
+        # Not in a child that was forked in `on_owner_death`: the words are its parent's.
+        if emmap_lock_is_mine(&self.core):
+            self.thread[0] = 0
         return self.released(emmap_lock_release(&self.core))
 
     cdef Py_ssize_t release_all(self) except -1:

@@ -230,6 +230,7 @@ cdef class RWLock(BaseLock):
 
 @cython.final
 @cython.freelist(8)
+@cython.nonecheck(True)  # type(lock.read())() has no lock
 cdef class Reading:
     """What `RWLock.read` gives: a block of it reads."""
 
@@ -242,6 +243,7 @@ cdef class Reading:
 
 @cython.final
 @cython.freelist(8)
+@cython.nonecheck(True)  # type(lock.read())() has no lock
 cdef class Writing:
     """What `RWLock.write` gives: a block of it writes."""
 

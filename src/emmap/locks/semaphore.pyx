@@ -94,7 +94,7 @@ cdef class Semaphore(Placed):
         release.semaphore, release.n = &self.core, n
         rc = emmap_semaphore_release_attempt(&release, EMMAP_LOOK, NULL)
         if rc == -EAGAIN:
-            rc = self.wait(emmap_semaphore_release_attempt, &release, -1, &self.core.looks)
+            rc = self.wait_deaf(emmap_semaphore_release_attempt, &release, &self.core.looks)
         return self.expect(rc, "release the semaphore")
 
     def acquire(self, blocking=True, timeout=None):

@@ -45,11 +45,11 @@ void emmap_waiters_reap(const struct emmap_waiter *found)
         atomic_compare_exchange_strong(&found->cell->owner, &owner, 0);
 }
 
-int emmap_waiters_leave(struct emmap_waiter *mine)
+int emmap_waiters_leave(struct emmap_waiters *row, struct emmap_waiter *mine)
 {
     struct emmap_waiter now;
     uint64_t owner = mine->owner;
-    if (!read_cell(mine->cell, &now) || now.owner != owner) {
+    if (atomic_load(&row->place.life->me) != owner || !read_cell(mine->cell, &now) || now.owner != owner) {
         mine->state = 0;
     } else {
         if (!atomic_compare_exchange_strong(&mine->cell->state, &mine->state, 0))

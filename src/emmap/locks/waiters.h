@@ -40,8 +40,8 @@ void emmap_waiters_begin(struct emmap_waiters *row, const struct emmap_place *pl
 int emmap_waiters_enter(struct emmap_waiters *row, uint64_t state, struct emmap_waiter *mine);
 
 /* Gives our cell back, if its state is `mine->state`: 1. Otherwise that is what it is now: 0. A cell that
- * is no longer ours, since our id was given up, has been given back: its state is 0. */
-int emmap_waiters_leave(struct emmap_waiter *mine);
+ * is no longer ours, since our id was given up or it is our parent's, is left alone: its state is 0. */
+int emmap_waiters_leave(struct emmap_waiters *row, struct emmap_waiter *mine);
 
 /* How many cells are to be looked at. */
 size_t emmap_waiters_used(struct emmap_waiters *row);
