@@ -147,7 +147,7 @@ def judged(lock: Any, *args: Any, **kwargs: Any) -> Any:
         ((), {"timeout": 1 << 70}),
         ((), {"timeout": "1"}),
         ((), {"timeout": None}),
-        (("yes",), {}),
+        (("yes", 0.01), {}),
     ],
 )
 def test_arguments_as_threading_takes_them(
