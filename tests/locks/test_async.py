@@ -5,9 +5,7 @@ import gc
 import os
 import re
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import warnings
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 import emmap
+from locks.tasks import forget, run_script, soon, until, waiters
 from mapping.peer import Peer
 
 
@@ -49,45 +48,11 @@ def is_awaited(lock: emmap.Lock) -> bool:
     return bool(lock.mapping[lock.offset + 8] & 1)
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Waits for something that happens soon, and lets no loop go on meanwhile."""
-    for _ in range(20_000):
-        if condition():
-            return
-        time.sleep(0.0005)
-    raise TimeoutError(f"{condition} has not come true")
-
-
-async def soon(condition: Callable[[], object]) -> None:
-    """The same in a loop that goes on."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, f"{condition} has not come true"
-        await asyncio.sleep(0)
-
-
-def waiters() -> int:
-    """How many waiter threads there are."""
-    return sum(thread.name == "emmap-waiter" for thread in threading.enumerate())
-
-
 async def begin(lock: emmap.Lock, **options: float) -> "asyncio.Task[bool]":
     """A task that waits for a lock, which is held."""
     task = asyncio.create_task(lock.acquire_async(**options))
     await soon(lambda: is_awaited(lock))
     return task
-
-
-def run_script(script: str, **options: Any) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=True,
-        **options,
-    )
-    return str(done.stdout)
 
 
 # What it does
@@ -468,11 +433,6 @@ def can_be_shrunk(place: emmap.MemoryMap) -> bool:
     except BufferError:
         return False
     return True
-
-
-def forget(task: "asyncio.Task[bool]") -> None:
-    """That a task is destroyed which still waits is what we are after."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_a_cancelled_wait_lets_go_of_the_place_at_once(place: emmap.MemoryMap) -> None:

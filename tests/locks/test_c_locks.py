@@ -26,6 +26,7 @@ PROGRAMS = {
     "claim": [WAKES],
     "forking": ["-Wl,--wrap=madvise"],
     "ranges": [],
+    "atomic": [WAKES],
 }
 
 

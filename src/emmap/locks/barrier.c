@@ -279,6 +279,19 @@ int emmap_barrier_attempt(void *it, int how, struct emmap_sleep *sleep)
     }
 }
 
+int emmap_barrier_undo(void *it, int rc, int how, struct emmap_sleep *sleep)
+{
+    struct emmap_barrier_wait *wait = it;
+    if (rc == EMMAP_BARRIER_ACT) {
+        wait->step = EMMAP_BARRIER_BREAK;
+        rc = emmap_barrier_attempt(wait, how, sleep);
+        if (rc == -EAGAIN)
+            return rc;
+    }
+    emmap_barrier_leave(wait);
+    return 0;
+}
+
 int emmap_barrier_is_broken(struct emmap_barrier *barrier)
 {
     uint64_t word = atomic_load(barrier->word);

@@ -64,6 +64,10 @@ void emmap_barrier_wait_begin(struct emmap_barrier_wait *wait, const struct emma
 /* An attempt for emmap_wait: one of the answers above, -EAGAIN, or another -errno. */
 int emmap_barrier_attempt(void *wait, int how, struct emmap_sleep *sleep);
 
+/* Takes back what attempts have done: one who has arrived leaves, and if he was to run the action the barrier
+ * breaks. An emmap_undo, which waits for the inner lock. */
+int emmap_barrier_undo(void *wait, int rc, int how, struct emmap_sleep *sleep);
+
 /* Leaves without an answer (an exception was raised in the wait): the others wait on. */
 void emmap_barrier_leave(struct emmap_barrier_wait *wait);
 

@@ -26,6 +26,7 @@ cdef extern from "barrier.h" nogil:
     void emmap_barrier_wait_begin(emmap_barrier_wait *wait, const emmap_barrier *barrier,
                                   emmap_barrier_step step)
     int emmap_barrier_attempt(void *wait, int how, emmap_sleep *sleep)
+    int emmap_barrier_undo(void *wait, int rc, int how, emmap_sleep *sleep)
     void emmap_barrier_leave(emmap_barrier_wait *wait)
     int emmap_barrier_is_broken(emmap_barrier *barrier)
     int emmap_barrier_count(emmap_barrier *barrier)

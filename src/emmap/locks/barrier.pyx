@@ -135,10 +135,18 @@ cdef class Barrier(Placed):
     async def wait_async(self, timeout=None):
         """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile.
 
-        The action is called in the loop's thread. When the task is cancelled the others wait on
-        for another party; only if it was to run the action, the barrier breaks.
+        The action, a plain function, is called in the loop's thread. When the task is cancelled
+        the others wait on for another party; only if it was about to run the action, the barrier
+        breaks.
 
         Raises as `wait`. Cost: about 50 microseconds to wake up.
+
+        >>> import asyncio, emmap
+        >>> barrier = emmap.Barrier(emmap.anonymous(4096, shared=True), 2)
+        >>> async def main():
+        ...     return sorted(await asyncio.gather(barrier.wait_async(), barrier.wait_async()))
+        >>> asyncio.run(main())
+        [0, 1]
         """
         cdef int64_t patience = nanoseconds_of(self.timeout if timeout is None else timeout)
         cdef emmap_barrier_wait it
@@ -147,22 +155,19 @@ cdef class Barrier(Placed):
         cdef int rc
         emmap_barrier_wait_begin(&it, &self.core, EMMAP_BARRIER_ARRIVE)
         it.has_action = self.action is not None
-        # SAFETY: `request` keeps `mine`.
-        request = awaited(self, emmap_barrier_attempt, NULL, &it, sizeof(it), patience)
+        request = awaited(self, emmap_barrier_attempt, emmap_barrier_undo, &it, sizeof(it), patience)
+        # SAFETY: `request` keeps it, here and below.
         mine = <emmap_barrier_wait *>request.it
-        try:
-            rc = await request
-            if rc == -ETIMEDOUT:
-                mine.time_is_up = True
-                request = awaited(self, emmap_barrier_attempt, NULL, mine, sizeof(it), -1)
-                mine = <emmap_barrier_wait *>request.it
-                rc = await request
-        except BaseException:
-            if request.rc == EMMAP_BARRIER_ACT:
-                self.finish(mine, EMMAP_BARRIER_BREAK)
-            else:
+        rc = await request
+        if rc == -ETIMEDOUT:
+            mine.time_is_up = True
+            try:
+                request = awaited(self, emmap_barrier_attempt, emmap_barrier_undo, mine, sizeof(it), -1)
+            except BaseException:
                 emmap_barrier_leave(mine)
-            raise
+                raise
+            mine = <emmap_barrier_wait *>request.it
+            rc = await request
         return self.passed(mine, rc)
 
     def reset(self):

@@ -26,4 +26,5 @@ cdef class Condition(Placed):
     cdef bint own_lock      # it lies in our own place
 
     cdef int enter(self, emmap_condition_wait *it) except -1
+    cdef int restore_at_once(self, int pid) except -1
     cdef int notify_some(self, uint64_t n) except -1

@@ -2,13 +2,14 @@
 """`Condition`: waiting for what others do under a lock."""
 
 from libc.stdint cimport int64_t, uint64_t
+from posix.unistd cimport getpid
 
 cimport cython
 
 import errno
 from time import monotonic
 
-from emmap.locks.lock cimport BaseLock, Lock
+from emmap.locks.lock cimport BaseLock, Lock, emmap_lock, emmap_lock_attempt, emmap_lock_undo
 from emmap.locks.place cimport EMMAP_CONDITION, Placed, emmap_looks, nanoseconds_of
 from emmap.locks.rlock cimport RLock
 from emmap.locks.place import place_again
@@ -23,6 +24,10 @@ cdef enum:
 
 # How many looks are worth while before sleeping is learnt in common.
 cdef emmap_looks looks
+
+
+class WithoutLockError(RuntimeError):
+    """A wait has ended, and its caller does not hold the lock."""
 
 
 @cython.no_gc_clear
@@ -126,47 +131,125 @@ cdef class Condition(Placed):
         return emmap_condition_leave(&it) != 0
 
     async def wait_async(self, timeout=None):
-        """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile.
+        """`wait` for the tasks of an `asyncio` loop, which goes on meanwhile; also `async with`.
 
         The condition's lock is a `Lock`, given to the constructor: an `RLock` belongs to a thread,
         and all tasks of a loop are one thread (`TypeError`). When the task is cancelled it has the
-        lock again before `CancelledError` is raised, and a notify that it got is passed on.
+        lock again before `CancelledError` is raised, and a notify that it got is passed on. When
+        the coroutine is closed (it cannot await any more then) while somebody holds the lock,
+        `RuntimeError` is raised without it, which `async with` knows.
 
         Raises as `wait`. Cost: about 50 microseconds to wake up.
+
+        >>> import asyncio, emmap
+        >>> m = emmap.anonymous(8192, shared=True)
+        >>> condition = emmap.Condition(m, emmap.Lock(m, offset=4096))
+        >>> async def main():
+        ...     async with condition:
+        ...         return await condition.wait_async(timeout=0.01)
+        >>> asyncio.run(main())
+        False
         """
         cdef int64_t patience = nanoseconds_of(timeout)
         cdef emmap_condition_wait it
+        cdef int pid = getpid()
         if not isinstance(self.lock, Lock):
             raise TypeError("a task waits in a Condition that is made with an emmap.Lock: an RLock belongs "
                             "to a thread, and all tasks of a loop are one thread")
-        from asyncio import CancelledError
         self.enter(&it)
         try:
             self.lock.release_all()
             try:
                 if patience != 0:
                     await awaited(self, emmap_condition_attempt, NULL, &it, sizeof(it), patience)
-            finally:
-                cancelled = None
-                while True:
-                    try:
-                        await self.lock.acquire_async()
-                        break
-                    except CancelledError as error:
-                        cancelled = error
-                if cancelled is not None:
-                    raise cancelled
+            except GeneratorExit:
+                self.restore_at_once(pid)
+                raise
+            except BaseException:
+                await self._restore_async(pid)
+                raise
+            await self._restore_async(pid)
         except BaseException:
-            emmap_condition_abandon(&it)
+            if pid == getpid():  # a forked child waits for nothing
+                emmap_condition_abandon(&it)
             raise
         # It may have been notified while it waited for the lock.
         return emmap_condition_leave(&it) != 0
 
+    async def _restore_async(self, int pid):
+        """Acquires the lock again, however often the task is cancelled meanwhile.
+
+        When what is to be told of a dead owner raises, the lock is held all the same.
+        """
+        from asyncio import CancelledError
+        cdef Lock lock = self.lock
+        cdef bint is_told = False
+        cdef int rc
+        raised = None
+        while True:
+            try:
+                rc = await awaited(lock, emmap_lock_attempt, emmap_lock_undo, &lock.core, sizeof(emmap_lock), -1)
+            except CancelledError as error:
+                raised = error
+                continue
+            except GeneratorExit:
+                self.restore_at_once(pid)
+                raise
+            if is_told:
+                break
+            try:
+                lock.acquired(rc)
+                break
+            except BaseException as error:
+                raised = error
+                is_told = True
+        if raised is not None:
+            raise raised
+
+    cdef int restore_at_once(self, int pid) except -1:
+        """Acquires the lock for a coroutine that is closed, if it is free."""
+        if pid != getpid() or not self.lock.acquire(False):
+            raise WithoutLockError(
+                "the coroutine was closed while it waited in a Condition, and somebody holds the lock")
+        return 0
+
+    async def wait_for_async(self, predicate, timeout=None):
+        """`wait_for` for the tasks of an `asyncio` loop; the predicate is a plain function.
+
+        Raises as `wait_async`, and what the predicate raises.
+
+        >>> import asyncio, emmap
+        >>> m = emmap.anonymous(8192, shared=True)
+        >>> condition = emmap.Condition(m, emmap.Lock(m, offset=4096))
+        >>> async def main():
+        ...     async with condition:
+        ...         return await condition.wait_for_async(lambda: "it is so")
+        >>> asyncio.run(main())
+        'it is so'
+        """
+        nanoseconds_of(timeout)
+        left, until = timeout, None
+        result = predicate()
+        while not result:
+            if until is not None:
+                left = until - monotonic()
+                if left <= 0:
+                    break
+            elif timeout is not None:
+                until = monotonic() + timeout
+            await self.wait_async(left)
+            result = predicate()
+        return result
+
     async def __aenter__(self):
-        return await self.lock.__aenter__()
+        if not isinstance(self.lock, Lock):
+            raise TypeError("a task enters a Condition that is made with an emmap.Lock: an RLock belongs to "
+                            "a thread, and all tasks of a loop are one thread")
+        return await self.lock.acquire_async()
 
     async def __aexit__(self, exc_type, exc_value, traceback):
-        self.lock.__exit__(exc_type, exc_value, traceback)
+        if not isinstance(exc_value, WithoutLockError):
+            self.lock.__exit__(exc_type, exc_value, traceback)
 
     def wait_for(self, predicate, timeout=None):
         """Waits until `predicate()`, called with the lock held, is true: what it returned last.

@@ -98,6 +98,14 @@ cdef class Event(Placed):
 
         Raises as `is_set`. Cost: half a microsecond when it is set; else about 50 to wake up, in
         one thread for all that the process awaits.
+
+        >>> import asyncio, emmap
+        >>> event = emmap.Event(emmap.anonymous(16, shared=True))
+        >>> async def main():
+        ...     asyncio.get_running_loop().call_soon(event.set)
+        ...     return await event.wait_async()
+        >>> asyncio.run(main())
+        True
         """
         cdef int64_t patience = nanoseconds_of(timeout)
         cdef emmap_event_wait it

@@ -84,14 +84,16 @@ int emmap_lock_release(struct emmap_lock *lock)
     return emmap_lock_release_to(lock, 0, 1);
 }
 
-void emmap_lock_undo(void *it, int rc)
+int emmap_lock_undo(void *it, int rc, int how, struct emmap_sleep *sleep)
 {
+    (void)how, (void)sleep;
     /* A death that nobody has heard of is left to an owner who never lived. Nobody is woken then: he would
      * not ask, but sleep a new slice, while all ask at the end of the slice that they sleep now. */
     if (rc == EMMAP_OWNER_DIED)
         emmap_lock_release_to(it, EMMAP_GHOST, 0);
     else if (rc >= 0)
         emmap_lock_release(it);
+    return 0;
 }
 
 int emmap_lock_mark_consistent(struct emmap_lock *lock)

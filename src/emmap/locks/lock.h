@@ -67,8 +67,8 @@ int emmap_lock_release(struct emmap_lock *lock);
 int emmap_lock_release_to(struct emmap_lock *lock, uint64_t owner, int wakes);
 
 /* Takes an attempt back that answered `rc`, as if it had never been made: also the death that it told, which
- * is told to the next one. Less than 0: there is nothing to be taken back. */
-void emmap_lock_undo(void *lock, int rc);
+ * is told to the next one. Less than 0: there is nothing to be taken back. It is an emmap_undo, done at once. */
+int emmap_lock_undo(void *lock, int rc, int how, struct emmap_sleep *sleep);
 
 /* Takes the owner's death off the word. The caller holds the lock: 0, -EPERM, -EIO. */
 int emmap_lock_mark_consistent(struct emmap_lock *lock);

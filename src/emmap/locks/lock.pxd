@@ -20,7 +20,7 @@ cdef extern from "lock.h" nogil:
     int emmap_lock_take(emmap_lock *lock)
     int emmap_lock_attempt(void *lock, int how, emmap_sleep *sleep)
     int emmap_lock_release(emmap_lock *lock)
-    void emmap_lock_undo(void *lock, int rc)
+    int emmap_lock_undo(void *lock, int rc, int how, emmap_sleep *sleep)
     int emmap_lock_mark_consistent(emmap_lock *lock)
     int emmap_lock_look(emmap_lock *lock)
     int emmap_lock_is_mine(emmap_lock *lock)

@@ -91,6 +91,22 @@ int emmap_rwlock_read_attempt(void *it, int how, struct emmap_sleep *sleep)
     }
 }
 
+int emmap_rwlock_read_undo(void *it, int rc, int how, struct emmap_sleep *sleep)
+{
+    struct emmap_rwlock *rwlock = it;
+    (void)how, (void)sleep;
+    /* The death is left to an owner who never lived, while we are still in. Where a writer has the word
+     * already, or has repaired what the dead one left, that is not to be told any more. */
+    uint64_t word = atomic_load(rwlock->writer.word);
+    if (rc == EMMAP_OWNER_DIED)
+        while (emmap_place_lost(&rwlock->writer.place) == 0 && !(word & EMMAP_OWNER) && word & EMMAP_DIED &&
+               !atomic_compare_exchange_weak(rwlock->writer.word, &word, word | EMMAP_GHOST))
+            ;
+    if (rc >= 0)
+        emmap_rwlock_release_read(rwlock);
+    return 0;
+}
+
 int64_t emmap_rwlock_readers(struct emmap_rwlock *rwlock)
 {
     uint32_t used = emmap_cells_used(&rwlock->cells);
@@ -152,6 +168,10 @@ int emmap_rwlock_write_attempt(void *it, int how, struct emmap_sleep *sleep)
             return rc;
         write->draining = 1;
         write->result = rc;
+        if (rc == 0 && write->to_repair) {
+            emmap_rwlock_write_give_up(write);
+            return EMMAP_REPAIRED;
+        }
     }
     int rc = drain(rwlock, how, sleep);
     if (rc != 0)
@@ -167,6 +187,19 @@ void emmap_rwlock_write_give_up(struct emmap_rwlock_write *write)
         emmap_lock_release_to(&write->rwlock->writer,
                               write->result == EMMAP_OWNER_DIED ? EMMAP_GHOST : 0, ALL);
     write->draining = 0;
+}
+
+int emmap_rwlock_write_undo(void *it, int rc, int how, struct emmap_sleep *sleep)
+{
+    struct emmap_rwlock_write *write = it;
+    (void)how, (void)sleep;
+    if (rc >= 0 && rc != EMMAP_REPAIRED) {
+        uint64_t me = atomic_load_explicit(&write->rwlock->writer.place.life->me, memory_order_relaxed);
+        write->draining = emmap_place_lost(&write->rwlock->cells.place) == 0 &&
+                          atomic_compare_exchange_strong(write->rwlock->writing, &me, 0);
+    }
+    emmap_rwlock_write_give_up(write);
+    return 0;
 }
 
 int emmap_rwlock_is_written(struct emmap_rwlock *rwlock)

@@ -57,6 +57,9 @@ static inline int emmap_rwlock_take_read(struct emmap_rwlock *rwlock)
  * fits, -EIO, or another -errno. With `repairs`: -EOWNERDEAD instead of the two, and we are not in. */
 int emmap_rwlock_read_attempt(void *rwlock, int how, struct emmap_sleep *sleep);
 
+/* Takes back what it has answered, also the death that it told: an emmap_undo, done at once. */
+int emmap_rwlock_read_undo(void *rwlock, int rc, int how, struct emmap_sleep *sleep);
+
 /* How many readers the living are, or -errno. */
 int64_t emmap_rwlock_readers(struct emmap_rwlock *rwlock);
 
@@ -65,19 +68,26 @@ int emmap_rwlock_is_read(struct emmap_rwlock *rwlock);
 
 /* Writers */
 
-/* One wait to write. Zeros but for `rwlock` to begin with. */
+/* What an attempt of a reader who wants to repair answers when that has been done. */
+enum { EMMAP_REPAIRED = 3 };
+
+/* One wait to write. Zeros but for the first two to begin with. */
 struct emmap_rwlock_write {
     struct emmap_rwlock *rwlock;
+    int to_repair;      /* only what a dead writer left: otherwise we would wait for other readers in vain */
     int draining;       /* the word is ours, and we wait for readers */
     int result;         /* of taking it */
 };
 
 /* An attempt for emmap_wait, of a struct emmap_rwlock_write: 0, EMMAP_OWNER_DIED, EMMAP_INCONSISTENT,
- * -EAGAIN, -EIO, or another -errno. Unless it is done it must be given up. */
+ * EMMAP_REPAIRED when nothing is held, -EAGAIN, -EIO, or another -errno. Unless it is done it must be given up. */
 int emmap_rwlock_write_attempt(void *write, int how, struct emmap_sleep *sleep);
 
 /* Waits no longer. Whoever comes next is told what we would have been told. */
 void emmap_rwlock_write_give_up(struct emmap_rwlock_write *write);
+
+/* Takes back what attempts have done: an emmap_undo, done at once. */
+int emmap_rwlock_write_undo(void *write, int rc, int how, struct emmap_sleep *sleep);
 
 /* Does this process write? */
 int emmap_rwlock_is_written(struct emmap_rwlock *rwlock);

@@ -4,7 +4,7 @@
 import errno
 
 cimport cython
-from libc.stdint cimport INT64_MAX
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memset
 
 from emmap.locks.lock cimport (
@@ -13,6 +13,7 @@ from emmap.locks.lock cimport (
 from emmap.locks.place cimport (
     EMMAP_ASK, EMMAP_LOOK, EMMAP_RWLOCK, EMMAP_SLICE, Placed, emmap_clock, patience_of
 )
+from emmap.locks.waiter cimport Request, awaited
 
 cdef extern from "errno.h":
     int EAGAIN, ENOSPC, EOWNERDEAD, EPERM, ETIMEDOUT
@@ -89,9 +90,8 @@ cdef class RWLock(BaseLock):
             if rc != -EOWNERDEAD:
                 break
             # A reader cannot repair: so he writes first, which calls on_owner_death.
-            if not self.write_within(nanoseconds):
+            if not self.write_within(nanoseconds, True):
                 return False
-            self.let_go()
             if nanoseconds > 0:
                 nanoseconds = max(until - emmap_clock(), 0)
         if rc == -EAGAIN or rc == -ETIMEDOUT:
@@ -106,7 +106,7 @@ cdef class RWLock(BaseLock):
         return self.expect(rc, "release the lock")
 
     def read(self):
-        """A context manager: the block reads, beside other readers.
+        """A context manager: the block reads, beside other readers; also with `async with`.
 
         `with lock.read():` is `acquire_read`, and `release_read` at the end of the block. It may be
         used again, also inside of itself.
@@ -134,14 +134,49 @@ cdef class RWLock(BaseLock):
         """
         self.let_go_of_read()
 
+    async def acquire_read_async(self, timeout=-1):
+        """`acquire_read` for the tasks of an `asyncio` loop, which goes on meanwhile.
+
+        With `timeout` it waits so many seconds (-1: for ever; 0: not at all). When the task is
+        cancelled, at whatever moment, we are not in, or out again. `release_read` is the same for
+        all, and blocks nobody. A task that awaits to write keeps out those that come to read.
+
+        Raises what `acquire_read` raises. Cost: half a microsecond when nobody writes; else about
+        50 to be woken.
+
+        >>> import asyncio, emmap
+        >>> lock = emmap.RWLock(emmap.anonymous(4096, shared=True))
+        >>> async def main():
+        ...     async with lock.read():
+        ...         return await lock.acquire_read_async(), await lock.acquire_write_async(timeout=0)
+        >>> asyncio.run(main())
+        (True, False)
+        """
+        cdef int64_t patience = patience_of(True, timeout)
+        cdef int64_t until = emmap_clock() + min(patience, INT64_MAX // 2)
+        cdef int rc = -EOWNERDEAD
+        if self.take_read():
+            return True
+        while True:
+            rc = await awaited(self, emmap_rwlock_read_attempt, emmap_rwlock_read_undo, &self.rwlock,
+                               sizeof(self.rwlock), patience)
+            if rc != -EOWNERDEAD:
+                break
+            # A reader cannot repair: so he writes first, which calls on_owner_death.
+            if not await self._write_async(patience, True):
+                return False
+            if patience > 0:
+                patience = max(until - emmap_clock(), 0)
+        return rc != -ETIMEDOUT and self.acquired(rc)
+
     # Writing
 
-    cdef bint write_within(self, int64_t nanoseconds) except -1:
-        """Waits so long to write (-1: for ever): do we?"""
+    cdef bint write_within(self, int64_t nanoseconds, bint to_repair) except -1:
+        """Waits so long to write (-1: for ever): do we? `to_repair`: has it been repaired?"""
         cdef emmap_rwlock_write write
         cdef int rc
         memset(&write, 0, sizeof(write))
-        write.rwlock = &self.rwlock
+        write.rwlock, write.to_repair = &self.rwlock, to_repair
         if self.path is not None and emmap_clock() - self.looked > EMMAP_SLICE:
             self.look_at_path()
         try:
@@ -153,7 +188,15 @@ cdef class RWLock(BaseLock):
         if rc == -EAGAIN or rc == -ETIMEDOUT:
             return False
         self.expect(rc, "write")
-        return self.acquired(rc)
+        return self.written(rc, to_repair)
+
+    cdef bint written(self, int rc, bint to_repair) except -1:
+        """What becomes of an answer: one who writes to repair does that, and writes no longer."""
+        if rc != EMMAP_REPAIRED:
+            self.acquired(rc)
+            if to_repair:
+                self.let_go()
+        return True
 
     cdef int let_go(self) except -1:
         """Releases what has just been acquired: nobody reads where we write."""
@@ -162,7 +205,7 @@ cdef class RWLock(BaseLock):
         return self.let_go_of_read()
 
     def write(self):
-        """A context manager: the block writes, alone.
+        """A context manager: the block writes, alone; also with `async with`.
 
         `with lock.write():` is `acquire_write`, and `release_write` at the end of the block.
         """
@@ -175,7 +218,7 @@ cdef class RWLock(BaseLock):
 
         For `blocking` and `timeout`, and for what it raises, see `Lock.acquire`.
         """
-        return self.write_within(patience_of(blocking, timeout))
+        return self.write_within(patience_of(blocking, timeout), False)
 
     def release_write(self):
         """Ends a write, and wakes those who wait.
@@ -184,6 +227,42 @@ cdef class RWLock(BaseLock):
         somebody sleeps.
         """
         self.released(emmap_rwlock_release_write(&self.rwlock))
+
+    async def acquire_write_async(self, timeout=-1):
+        """`acquire_write` for the tasks of an `asyncio` loop, which goes on meanwhile.
+
+        With `timeout` it waits so many seconds (-1: for ever; 0: not at all). When the task is
+        cancelled, at whatever moment, nothing is held, and nobody kept out. `release_write` is the
+        same for all, and blocks nobody.
+
+        Raises what `acquire_write` raises. Cost: half a microsecond when nobody is in; else about
+        50 to be woken.
+
+        >>> import asyncio, emmap
+        >>> lock = emmap.RWLock(emmap.anonymous(4096, shared=True))
+        >>> async def main():
+        ...     async with lock.write():
+        ...         return await lock.acquire_read_async(timeout=0.01)
+        >>> asyncio.run(main())
+        False
+        """
+        return await self._write_async(patience_of(True, timeout), False)
+
+    async def _write_async(self, int64_t patience, bint to_repair):
+        """`write_within` for tasks."""
+        cdef emmap_rwlock_write write
+        cdef Request request
+        cdef int rc
+        memset(&write, 0, sizeof(write))
+        write.rwlock, write.to_repair = &self.rwlock, to_repair
+        request = awaited(self, emmap_rwlock_write_attempt, emmap_rwlock_write_undo, &write, sizeof(write),
+                          patience)
+        rc = await request
+        if rc == -ETIMEDOUT:
+            # SAFETY: `request` keeps it.
+            emmap_rwlock_write_give_up(<emmap_rwlock_write *>request.it)
+            return False
+        return self.written(rc, to_repair)
 
     # State
 
@@ -240,6 +319,12 @@ cdef class Reading:
     def __exit__(self, exc_type, exc_value, traceback):
         self.lock.let_go_of_read()
 
+    async def __aenter__(self):
+        return await self.lock.acquire_read_async()
+
+    async def __aexit__(self, exc_type, exc_value, traceback):
+        self.lock.let_go_of_read()
+
 
 @cython.final
 @cython.freelist(8)
@@ -248,7 +333,13 @@ cdef class Writing:
     """What `RWLock.write` gives: a block of it writes."""
 
     def __enter__(self):
-        return self.lock.write_within(-1)
+        return self.lock.write_within(-1, False)
 
     def __exit__(self, exc_type, exc_value, traceback):
+        self.lock.released(emmap_rwlock_release_write(&self.lock.rwlock))
+
+    async def __aenter__(self):
+        return await self.lock.acquire_write_async()
+
+    async def __aexit__(self, exc_type, exc_value, traceback):
         self.lock.released(emmap_rwlock_release_write(&self.lock.rwlock))

@@ -176,6 +176,12 @@ int emmap_semaphore_release_attempt(void *it, int how, struct emmap_sleep *sleep
     return rc;
 }
 
+int emmap_semaphore_undo(void *it, int rc, int how, struct emmap_sleep *sleep)
+{
+    struct emmap_semaphore_release release = {.semaphore = it, .n = 1};
+    return rc == 0 ? emmap_semaphore_release_attempt(&release, how, sleep) : 0;
+}
+
 int emmap_semaphore_count_attempt(void *it, int how, struct emmap_sleep *sleep)
 {
     struct emmap_semaphore *semaphore = it;

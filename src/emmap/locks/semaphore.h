@@ -53,6 +53,9 @@ int emmap_semaphore_try(void *semaphore, int how, struct emmap_sleep *sleep);
 /* The same, which waits for a permit: 0, -EAGAIN, or -errno. */
 int emmap_semaphore_attempt(void *semaphore, int how, struct emmap_sleep *sleep);
 
+/* Takes back what either has answered: an emmap_undo, which waits for the inner lock. */
+int emmap_semaphore_undo(void *semaphore, int rc, int how, struct emmap_sleep *sleep);
+
 /* A release of `n` permits. An attempt: 0, -EAGAIN, -ERANGE above the maximum, -EIO, or another -errno. */
 struct emmap_semaphore_release {
     struct emmap_semaphore *semaphore;

@@ -21,6 +21,7 @@ cdef extern from "semaphore.h" nogil:
                               int64_t maximum)
     int emmap_semaphore_try(void *semaphore, int how, emmap_sleep *sleep)
     int emmap_semaphore_attempt(void *semaphore, int how, emmap_sleep *sleep)
+    int emmap_semaphore_undo(void *semaphore, int rc, int how, emmap_sleep *sleep)
     int emmap_semaphore_release_attempt(void *release, int how, emmap_sleep *sleep)
     int emmap_semaphore_count_attempt(void *semaphore, int how, emmap_sleep *sleep)
     int64_t emmap_semaphore_look(emmap_semaphore *semaphore)

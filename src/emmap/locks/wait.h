@@ -27,6 +27,10 @@ struct emmap_sleep {
 /* One attempt, which does not wait: >= 0 done, -EAGAIN not yet, or another -errno. */
 typedef int emmap_attempt(void *it, int how, struct emmap_sleep *sleep);
 
+/* Takes back what attempts have done of which the last one answered `rc`: nobody wants it any more. It is an
+ * attempt itself: -EAGAIN when it is to be called again, otherwise it is over. */
+typedef int emmap_undo(void *it, int rc, int how, struct emmap_sleep *sleep);
+
 /* How a wait goes on after a signal. To be begun by emmap_waiting_begin. */
 struct emmap_waiting {
     int64_t until;          /* nanoseconds of CLOCK_MONOTONIC; INT64_MAX: for ever */

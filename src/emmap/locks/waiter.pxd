@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t
 
 from emmap.locks.place cimport Placed, emmap_attempt, emmap_sleep
 
-# Takes back what attempts have done of which the last one answered `rc`: nobody wants it any more.
-ctypedef void emmap_undo(void *it, int rc) noexcept nogil
+cdef extern from "wait.h" nogil:
+    ctypedef int emmap_undo(void *it, int rc, int how, emmap_sleep *sleep)
 
 
 cdef class Request:
@@ -20,12 +20,13 @@ cdef class Request:
     cdef int rc                     # how it ended
     cdef object error               # or what was raised meanwhile
     cdef object loop, future
-    cdef int pid                    # of the process that began it
+    cdef int pid                    # of the process that left it to its thread; 0: not yet
 
     cdef int begin(self) except -1
     cdef bint go_on(self, int64_t now, bint ask) except -1
     cdef int end(self, int rc, object error) except -1
     cdef void withdraw(self) noexcept
+    cdef void take_back(self, int how) noexcept
     cdef void forget(self) noexcept
 
 cdef Request awaited(Placed placed, emmap_attempt *attempt, emmap_undo *undo, void *it, size_t size,

@@ -13,13 +13,15 @@ awaited. An awaitable method is written so::
 - `awaited` makes an attempt at once, and no thread has to do with it when that ends it. All attempts work
   on a copy of the `size` bytes at `it`, so these must not point to themselves. What an attempt leaves
   there for later is read from the request's `it`, as long as that lives.
-- The outcome is what the attempt answered (0 or more), or -ETIMEDOUT; other errors are raised.
+- The outcome is what the attempt answered (0 or more), or -ETIMEDOUT; other errors are raised, unless the
+  class's `expect` lets them pass.
 - From there to the `return` nothing may be awaited: what raises there must undo the acquisition itself,
   as `acquired` does.
-- When nobody will get the outcome, since the task is cancelled, the coroutine closed or its loop closed,
-  at whatever moment, `undo(it, rc)` is called once and sees to it that nothing is left: `rc` is the outcome, as
-  0 for a lock that was acquired, or -EAGAIN when there was none yet. NULL: there is nothing to undo, as for an
-  event. It is a function of C, called with the GIL held in any thread, and never in a forked child.
+- When nobody will get the outcome, since the task is cancelled, the coroutine closed or its loop closed, at
+  whatever moment, and when an error is raised, `undo(it, rc, how, sleep)` sees to it that nothing is left: `rc`
+  is the outcome, as 0 for a lock that was acquired, or less than 0 when there was none. NULL: there is nothing
+  to undo, as for an event. It is a function of C, called with the GIL held in any thread, and never in a
+  forked child. While it answers -EAGAIN, as an attempt does, the thread goes on with it, and nobody waits.
   What an attempt leaves in the mapping when time is up is for the method itself to take away.
 
 All attempts, and all changes of a request's state, are made with the GIL held: so a request is either
@@ -53,7 +55,8 @@ cdef extern from "waitv.h" nogil:
 cdef enum:
     WAITING     # attempts are made
     ENDED       # there is an outcome, which the coroutine has not got yet
-    OVER        # it has got it, or nobody wants it
+    UNDOING     # nobody wants it, and it cannot be taken back yet
+    OVER        # the coroutine has got it, or it is taken back
 
 # Nanoseconds after which a thread that has nothing to do ends.
 cdef int64_t IDLE = 1000000000
@@ -68,6 +71,8 @@ cdef class Request:
 
     def __await__(self):
         """Waits, and gives the outcome."""
+        if self.placed is None:
+            raise RuntimeError("what is awaited comes from a lock, and is awaited once")
         if self.state == WAITING:
             try:
                 self.begin()
@@ -78,8 +83,11 @@ cdef class Request:
             if self.state != ENDED:
                 raise RuntimeError("the process ends, or the loop was closed: nothing is waited for any more")
         placed, error = self.placed, self.error
-        self.state = OVER
-        self.forget()
+        if error is None and (self.rc >= 0 or self.rc == -ETIMEDOUT):
+            self.state = OVER
+            self.forget()
+            return self.rc
+        self.withdraw()
         if error is not None:
             raise error
         (<Placed>placed).expect(self.rc, "wait")
@@ -101,7 +109,11 @@ cdef class Request:
         """One attempt, in the thread. Is it to be called again?"""
         cdef Placed placed = self.placed
         cdef int rc
-        if ask and self.state != OVER and self.loop.is_closed():
+        if self.state == UNDOING:
+            self.take_back(EMMAP_ANNOUNCE | EMMAP_SLEPT | (EMMAP_ASK if ask else 0))
+            if self.state == UNDOING:
+                emmap_sleeper_add(&sleeper, &self.sleep)
+        elif ask and self.state != OVER and self.loop.is_closed():
             self.withdraw()
         if ask and self.state == WAITING:
             try:
@@ -140,15 +152,24 @@ cdef class Request:
     cdef void withdraw(self) noexcept:
         """Nobody wants the outcome: what was got, or left on the way, is taken back."""
         cdef int state = self.state
-        self.state = OVER
-        if state == WAITING:
-            # The thread may have been woken in the place of another sleeper.
-            if self.slept:
-                emmap_sleep_hand_on(&self.sleep)
+        if state == UNDOING or state == OVER:
+            return
+        self.state = UNDOING
+        self.until = INT64_MAX
+        self.error = self.loop = self.future = None
+        # The thread may have been woken in the place of another sleeper.
+        if state == WAITING and self.slept:
+            emmap_sleep_hand_on(&self.sleep)
+        self.take_back(EMMAP_ASK)
+        if state == WAITING or self.state == UNDOING:
             emmap_sleeper_call(&sleeper)
-        if state != OVER:
-            if self.undo != NULL and self.pid == getpid():
-                self.undo(self.it, self.rc)
+
+    cdef void take_back(self, int how) noexcept:
+        """Undoes it, at once or as soon as the thread can. A forked child has nothing of its parent's."""
+        # SAFETY: `placed` keeps the place.
+        if (self.undo == NULL or self.pid != 0 and self.pid != getpid() or
+                self.undo(self.it, self.rc, how, &self.sleep) != -EAGAIN):
+            self.state = OVER
             self.forget()
 
     cdef void forget(self) noexcept:
@@ -181,8 +202,7 @@ cdef class Waiter:
         try:
             thread.start()
         except BaseException:
-            self.thread = None
-            self.arrived.remove(request)
+            self.thread = None  # the next one finds the request, which is withdrawn
             raise
         return 0
 

@@ -126,11 +126,11 @@ static void deaths(void)
     /* An acquisition that nobody wants is taken back, and its death is told to the next one. */
     atomic_store(&bytes->word, UINT64_C(0x123456789ABCDEF0) | EMMAP_WAITERS);
     CHECK(acquire(&lock, -1) == EMMAP_OWNER_DIED);
-    emmap_lock_undo(&lock, EMMAP_OWNER_DIED);
+    CHECK(emmap_lock_undo(&lock, EMMAP_OWNER_DIED, EMMAP_LOOK, NULL) == 0);
     CHECK(emmap_lock_look(&lock) == EMMAP_THE_DEAD && acquire(&lock, -1) == EMMAP_OWNER_DIED);
-    emmap_lock_undo(&lock, -EAGAIN);
+    CHECK(emmap_lock_undo(&lock, -EAGAIN, EMMAP_LOOK, NULL) == 0);
     CHECK(emmap_lock_is_mine(&lock) && emmap_lock_mark_consistent(&lock) == 0);
-    emmap_lock_undo(&lock, 0);
+    CHECK(emmap_lock_undo(&lock, 0, EMMAP_LOOK, NULL) == 0);
     CHECK(emmap_lock_look(&lock) == EMMAP_NOBODY);
 
     atomic_store(&bytes->word, UINT64_C(0x123456789ABCDEF0) | EMMAP_WAITERS);
