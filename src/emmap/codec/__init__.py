@@ -1,0 +1,1 @@
+"""Python values to bytes and back, for what stores and queues keep."""

@@ -1,0 +1,1 @@
+cdef bytes pack(object value)

@@ -1,0 +1,1 @@
+cdef object unpack(const unsigned char *data, Py_ssize_t n)
