@@ -84,7 +84,7 @@ FITTING: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value"), FITTING, ids=str)
+@pytest.mark.parametrize(("kind", "value"), FITTING)
 def test_comes_back(kind: Any, value: Any) -> None:
     codec = Codec.for_type(kind)
     again = codec.decode_value(codec.encode_value(value))
@@ -114,7 +114,6 @@ def test_comes_back(kind: Any, value: Any) -> None:
         *((list, (1,)), (datetime.date, datetime.datetime.min), (dict, Options), (np.ndarray, [1])),
         *((list[User], [ANN, object()]), (int | str, None)),
     ],
-    ids=str,
 )
 def test_another_type_is_refused(kind: Any, value: Any) -> None:
     with pytest.raises(TypeError, match="is expected"):

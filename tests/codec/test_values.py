@@ -28,9 +28,7 @@ def through(value: Any) -> Any:
     return codec.decode_value(codec.encode_value(value))
 
 
-@pytest.mark.parametrize(
-    "value", SAMPLES, ids=lambda value: f"{type(value).__name__}: {value!s:.20}"
-)
+@pytest.mark.parametrize("value", SAMPLES, ids=lambda value: type(value).__name__)
 def test_comes_back(value: Any) -> None:
     assert same(through(value), value)
     assert same(through([value, (value,), {"a": value}]), [value, (value,), {"a": value}])

@@ -10,14 +10,7 @@ from emmap.locks.place import place_again
 from emmap.locks.waiter cimport Request, awaited
 
 cdef extern from "errno.h":
-    int EINTR, EINVAL, ETIMEDOUT
-
-cdef extern from "barrier.h" nogil:
-    cdef struct emmap_waiting:
-        pass
-    void emmap_waiting_begin(emmap_waiting *waiting, int64_t nanoseconds)
-    int emmap_wait(int (*attempt)(void *, int, emmap_sleep *), void *it, emmap_waiting *waiting,
-                   emmap_looks *looks)
+    int EINVAL, ETIMEDOUT
 
 # How many looks are worth while before sleeping is learnt in common.
 cdef emmap_looks looks
@@ -80,16 +73,8 @@ cdef class Barrier(Placed):
 
     cdef int finish(self, emmap_barrier_wait *it, emmap_barrier_step step) except -1:
         """What must be done whatever signals come; it takes no longer than an inner lock."""
-        cdef emmap_waiting waiting
-        cdef int rc = -EINTR
         it.step = step
-        emmap_waiting_begin(&waiting, -1)
-        # SAFETY: `it` is the caller's, whose reference to self keeps the place.
-        with nogil:
-            while rc == -EINTR:
-                rc = emmap_wait(emmap_barrier_attempt, it, &waiting, &looks)
-        self.expect(rc, "meet at the barrier")
-        return rc
+        return self.wait_deaf(emmap_barrier_attempt, it, &looks)
 
     def wait(self, timeout=None):
         """Waits until all parties are there: a number from 0 to `parties - 1`, another for each.

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from emmap.locks.place cimport Placed, emmap_looks, emmap_place, emmap_sleep
+from emmap.locks.place cimport Placed, emmap_looks, emmap_place, emmap_sleep, emmap_waiting
 
 cdef extern from "lock.h" nogil:
     enum: EMMAP_OWNER_DIED
@@ -18,6 +18,7 @@ cdef extern from "lock.h" nogil:
         emmap_looks looks
     void emmap_lock_begin(emmap_lock *lock, const emmap_place *place, void *word)
     int emmap_lock_take(emmap_lock *lock)
+    int emmap_lock_acquire(emmap_lock *lock, emmap_waiting *waiting)
     int emmap_lock_attempt(void *lock, int how, emmap_sleep *sleep)
     int emmap_lock_release(emmap_lock *lock)
     int emmap_lock_undo(void *lock, int rc, int how, emmap_sleep *sleep)

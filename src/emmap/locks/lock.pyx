@@ -9,13 +9,7 @@ from emmap.locks.place import place_again
 from emmap.locks.waiter cimport awaited
 
 cdef extern from "errno.h":
-    int EAGAIN, EINTR, EPERM, ETIMEDOUT
-
-cdef extern from "lock.h" nogil:
-    cdef struct emmap_waiting:
-        pass
-    void emmap_waiting_begin(emmap_waiting *waiting, int64_t nanoseconds)
-    int emmap_lock_acquire(emmap_lock *lock, emmap_waiting *waiting)
+    int EAGAIN, EPERM, ETIMEDOUT
 
 cdef object FOREVER = -1
 
@@ -113,17 +107,8 @@ cdef class BaseLock(Placed):
 
     cdef int acquire_deaf(self) except -1:
         """Waits without a look at signals: what the attempt answered."""
-        cdef emmap_waiting waiting
         cdef int rc = emmap_lock_take(&self.core)
-        if rc != 0:
-            emmap_waiting_begin(&waiting, -1)
-            # SAFETY: the caller's reference keeps the place.
-            with nogil:
-                rc = -EINTR
-                while rc == -EINTR:
-                    rc = emmap_lock_acquire(&self.core, &waiting)
-        self.expect(rc, "acquire the lock")
-        return rc
+        return rc if rc == 0 else self.wait_deaf(emmap_lock_attempt, &self.core, &self.core.looks)
 
     cdef void own(self, Py_ssize_t count) noexcept:
         """Says that it has been acquired so often."""

@@ -35,6 +35,9 @@ cdef extern from "wait.h" nogil:
         pass
     cdef struct emmap_looks:
         pass
+    cdef struct emmap_waiting:
+        pass
+    void emmap_waiting_begin(emmap_waiting *waiting, int64_t nanoseconds)
     ctypedef int emmap_attempt(void *it, int how, emmap_sleep *sleep)
 
 

@@ -33,9 +33,6 @@ cdef extern from "place.h" nogil:
     int emmap_place_claim(emmap_place *place, int kind, size_t size)
 
 cdef extern from "wait.h" nogil:
-    cdef struct emmap_waiting:
-        pass
-    void emmap_waiting_begin(emmap_waiting *waiting, int64_t nanoseconds)
     int emmap_wait(emmap_attempt *attempt, void *it, emmap_waiting *waiting, emmap_looks *looks)
 
 # As threading.TIMEOUT_MAX: seconds.
