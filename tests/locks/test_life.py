@@ -5,13 +5,13 @@ import os
 import re
 import struct
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import emmap
+from locks.tasks import until
 from mapping.peer import Peer
 from mapping.small_disk import run_on_small_disk
 
@@ -36,15 +36,6 @@ def word(path: Path) -> int:
     """The lock word in a file of one lock."""
     number: int = struct.unpack_from("<Q", path.read_bytes(), 8)[0]
     return number
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for something that happens soon, in another process."""
-    for _ in range(10_000):
-        if condition():
-            return
-        time.sleep(0.001)
-    raise TimeoutError(f"{condition} has not come true")
 
 
 def request(kind: int, start: int, length: int) -> bytes:
