@@ -1,0 +1,71 @@
+/* Space: blocks for a transaction, and what becomes of those that it replaces.
+ *
+ * A transaction takes blocks from what it has itself made and dropped, from the queue of its class where
+ * nobody can see the oldest block any more, and from the frontier. What it replaces is appended to the
+ * queues when it commits. All it changes is a space of its own (format.h) that counts when the live root
+ * says so: so a writer who is killed has changed nothing.
+ */
+#ifndef EMMAP_SPACE_H
+#define EMMAP_SPACE_H
+
+#include "pins.h"
+
+/* Under way in this process, by who holds the writer's lock. */
+struct emmap_txn {
+    struct emmap_store *store;
+    uint64_t base;              /* the live root's transaction when it began */
+    uint64_t txn;               /* births of its blocks, and in the end its own number */
+    struct emmap_space *space;  /* which it fills */
+    const struct emmap_space *before;
+
+    uint64_t root;              /* offset of the live root record */
+    uint64_t directory, names;  /* as they are by now */
+
+    /* Blocks that it replaces, in the order in which it does. */
+    struct emmap_offsets {
+        uint64_t *at;
+        size_t n, capacity;
+    } retired;
+
+    /* Blocks that it has made and dropped, by class; chained through their second word. */
+    uint64_t dropped[EMMAP_CLASSES];
+    uint64_t any_dropped[4];
+};
+
+/* Sees to it that so many bytes (and a few hundred replaced blocks) cannot fail to be had by what follows:
+ * 0, -ENOSPC, -EFBIG where the mapping has no room for them, -ENOMEM. Nothing has changed then, but the
+ * file may have grown. Each operation begins with it. */
+int emmap_prepare(struct emmap_txn *txn, uint64_t bytes);
+
+/* What any change of a tree takes at most, besides payloads and keys. */
+#define EMMAP_OPERATION ((uint64_t)32 << 10)
+
+/* A block of at least so many bytes, with its header: its bytes are anything. Its offset, or 0 with `rc`
+ * set: only where more is asked for than was prepared. */
+uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, int *rc);
+
+/* Gives a block up that this transaction's root does not reach any more. */
+int emmap_retire(struct emmap_txn *txn, uint64_t at);
+
+/* Was the block born since the transaction began, and since the last savepoint? Then it may be changed. */
+static inline int emmap_is_ours(const struct emmap_txn *txn, const void *block)
+{
+    return EMMAP_BIRTH(*(const uint64_t *)block) == txn->txn;
+}
+
+/* The block at `*at`, to be changed: itself where it is ours, else a copy of its first `n` bytes in a block of
+ * at least `capacity` bytes, which takes its place in `*at`. */
+void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, uint64_t capacity, int *rc);
+
+/* A block of any age as a pointer: it has been checked. */
+static inline void *emmap_at(const struct emmap_store *store, uint64_t at)
+{
+    return store->base + at;
+}
+
+/* Used by commit.c: begins to fill the other space; appends what was replaced, so that the space is complete
+ * but for its number. */
+int emmap_space_begin(struct emmap_txn *txn);
+int emmap_space_end(struct emmap_txn *txn);
+
+#endif
