@@ -1,5 +1,5 @@
-/* The bytes of a store's file. All numbers are little-endian; offsets count from the file's start, are
- * multiples of 16, and 0 is null.
+/* The bytes of a store's file. Numbers are in the byte order of the machine that made it, and another one
+ * refuses it; offsets count from the file's start, are multiples of 16, and 0 is null.
  *
  *         0  +---------------------------------------------------+
  *            | header    what this is; never changes but for     |
@@ -124,8 +124,8 @@ struct emmap_space {
     _Atomic(uint64_t) txn;      /* 0 while it is being filled */
     uint64_t base;              /* the transaction that this one followed */
     uint64_t frontier;          /* nothing was ever handed out from here on */
-    uint64_t used;              /* bytes of blocks that the root reaches, or that are no free blocks yet */
     uint64_t retired;           /* bytes of blocks in the queues */
+    uint64_t in_held;           /* of these, bytes of those in `held` */
     uint64_t changed[4];        /* bit c: queue c is another than in `base`'s space */
     uint64_t filled[4];         /* bit c: queue c is not empty */
     struct emmap_fifo held;     /* blocks of all classes that an old pin or the last flush reaches */
@@ -184,8 +184,9 @@ struct emmap_entry {
     uint32_t key_n;
     uint8_t key_kind, tag, flags, zero;
     uint64_t value_n;           /* bytes of the payload, wherever it is */
-    unsigned char bytes[];      /* key, then (from the next multiple of 8 where LARGE) payload or offset */
+    unsigned char bytes[];      /* key; then, from the next multiple of 8 on, payload or offset */
 };
+#define EMMAP_BEHIND_KEY(key_n) (((uint64_t)(key_n) + 7) & ~UINT64_C(7))
 
 /* The bytes of one value. The payload begins at EMMAP_PAYLOAD_AT(n) from the block's start. */
 struct emmap_value {

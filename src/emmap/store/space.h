@@ -18,6 +18,8 @@ struct emmap_txn {
     struct emmap_space *space;  /* which it fills */
     const struct emmap_space *before;
 
+    size_t sweep;               /* entries of `held` that are still to be looked at again */
+    int scanned;                /* it has looked at the pins itself */
     uint64_t root;              /* offset of the live root record */
     uint64_t directory, names;  /* as they are by now */
 
@@ -46,6 +48,9 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
 
 /* Gives a block up that this transaction's root does not reach any more. */
 int emmap_retire(struct emmap_txn *txn, uint64_t at);
+
+/* The same for a block that this transaction shall not use again, though it has made it. */
+int emmap_retire_later(struct emmap_txn *txn, uint64_t at);
 
 /* Was the block born since the transaction began, and since the last savepoint? Then it may be changed. */
 static inline int emmap_is_ours(const struct emmap_txn *txn, const void *block)

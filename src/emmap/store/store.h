@@ -103,10 +103,23 @@ static inline uint64_t emmap_class_alignment(unsigned class)
     return class < 24 ? 16 : class < 72 ? 64 : 4096;
 }
 
-/* The block of this kind and at least so many bytes; else NULL, and the store is told what is wrong. */
-void *emmap_block_at(struct emmap_store *store, uint64_t at, unsigned kind, uint64_t least);
+/* Tells the store that there is no such block here: NULL. */
+void *emmap_no_block(struct emmap_store *store, uint64_t at, unsigned kind);
 
-/* SipHash-1-3. */
+/* The block of this kind with at least so many bytes in the file; else NULL, and the store is told what is
+ * wrong. */
+static inline void *emmap_block_at(struct emmap_store *store, uint64_t at, unsigned kind, uint64_t least)
+{
+    void *block = emmap_bytes_at(store, at, least);
+    if (__builtin_expect(block == NULL || EMMAP_KIND(*(const uint64_t *)block) != kind, 0))
+        return emmap_no_block(store, at, kind);
+    return block;
+}
+
+/* The error that belongs to what emmap_no_block or emmap_wrong has said. */
+int emmap_wrong_rc(struct emmap_store *store);
+
+/* SipHash-1-3 (Aumasson and Bernstein, 2012) of the bytes; `tweak` makes another function of it. */
 uint64_t emmap_hash(const uint64_t key[2], const void *bytes, size_t n, uint64_t tweak);
 
 #endif

@@ -1,0 +1,98 @@
+/* Walking a trie. */
+#include "leaf.h"
+
+void emmap_cursor_begin(struct emmap_cursor *cursor, struct emmap_store *store, uint64_t root, uint64_t count)
+{
+    memset(cursor, 0, sizeof *cursor);
+    cursor->store = store;
+    cursor->left = count;
+    cursor->leaf = root;
+}
+
+/* Asks for what will be looked at: the misses of one leaf's entries are waited for together. */
+static void prefetch(struct emmap_store *store, uint64_t at, unsigned lines)
+{
+    if (at >= store->room)
+        return;
+    for (unsigned i = 0; i < lines; i++)
+        __builtin_prefetch(store->base + at + 64 * i);
+}
+
+/* From `at`, a node or a leaf, down to the first leaf below. */
+static int descend(struct emmap_cursor *cursor, uint64_t at)
+{
+    struct emmap_store *store = cursor->store;
+    for (;;) {
+        const uint64_t *block = emmap_bytes_at(store, at, 16);
+        unsigned level = (unsigned)cursor->depth;
+        if (block != NULL && EMMAP_KIND(*block) == EMMAP_LEAF) {
+            const struct emmap_leaf *leaf = emmap_leaf_at(store, at, level);
+            if (leaf == NULL)
+                return emmap_wrong_rc(store);
+            if (level != 0) {
+                unsigned slot = cursor->path[level - 1].slot;
+                cursor->path[level - 1].slot = (slot | (emmap_leaf_width(leaf, level) - 1)) + 1;
+            }
+            cursor->leaf = at;
+            cursor->i = 0;
+            cursor->n = leaf->n;
+            for (unsigned i = 0; i < leaf->n; i++)
+                prefetch(store, emmap_leaf_entries(leaf)[i], 3);
+            return 0;
+        }
+        const struct emmap_node *node = emmap_block_at(store, at, EMMAP_NODE, sizeof *node);
+        if (node == NULL || level == EMMAP_DEEPEST)
+            return emmap_wrong(store, at, "a dict refers to what is no part of it");
+        cursor->path[level].node = at;
+        cursor->path[level].slot = 0;
+        cursor->depth++;
+        at = node->refs[0];
+    }
+}
+
+static int next_leaf(struct emmap_cursor *cursor)
+{
+    struct emmap_store *store = cursor->store;
+    while (cursor->depth > 0) {
+        unsigned slot = cursor->path[cursor->depth - 1].slot;
+        if (slot >= 16) {
+            /* A node fills one slot of the one above. */
+            if (--cursor->depth > 0)
+                cursor->path[cursor->depth - 1].slot++;
+            continue;
+        }
+        const struct emmap_node *node =
+            emmap_block_at(store, cursor->path[cursor->depth - 1].node, EMMAP_NODE, sizeof *node);
+        if (node == NULL)
+            return emmap_wrong_rc(store);
+        if (slot + 1 < 16)
+            prefetch(store, node->refs[slot + 1], 3);
+        return descend(cursor, node->refs[slot]);
+    }
+    return emmap_wrong(store, cursor->leaf, "a dict has fewer keys than it says");
+}
+
+int emmap_cursor_next(struct emmap_cursor *cursor, const struct emmap_entry **entry)
+{
+    struct emmap_store *store = cursor->store;
+    int rc = 0;
+    *entry = NULL;
+    if (cursor->left == 0)
+        return 0;
+    if (cursor->n == 0 && cursor->depth == 0 && cursor->i == 0)
+        rc = descend(cursor, cursor->leaf);
+    while (rc == 0 && cursor->i == cursor->n)
+        rc = next_leaf(cursor);
+    if (rc != 0)
+        return rc;
+    const struct emmap_leaf *leaf = emmap_at(store, cursor->leaf);
+    uint64_t at = emmap_leaf_entries(leaf)[cursor->i++];
+    cursor->left--;
+    const struct emmap_entry *found = emmap_block_at(store, at, EMMAP_ENTRY, sizeof *found);
+    if (found == NULL)
+        return emmap_wrong_rc(store);
+    if (!emmap_has(store, at, sizeof *found + (uint64_t)found->key_n))
+        return emmap_wrong(store, at, "a key reaches beyond the end of the file");
+    *entry = found;
+    return 0;
+}

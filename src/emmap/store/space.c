@@ -1,0 +1,416 @@
+/* Blocks for a transaction: from what it has dropped, from the queues, from the frontier. */
+#include "space.h"
+
+#include "queue.h"
+
+#include <stdlib.h>
+
+/* Room that is kept for the queues' own chunks. */
+#define SLACK ((uint64_t)16 << 10)
+
+/* Retired blocks that one operation may add without asking for memory. */
+#define FEW 512
+
+/* The pins are looked at again when the last look is so many transactions old: it costs as much as
+ * a transaction does. */
+#define SCAN_EVERY 32
+#define REAP_EVERY 1024
+
+/* A pin that has kept a block for so many transactions is an old one. */
+#define PATIENCE 1024
+
+/* Blocks that an allocation moves to `held` on its way. */
+#define MOST_MOVES 4
+
+/* Entries of `held` that a transaction looks at again. */
+#define SWEEP 16
+
+/* The file is made longer by an eighth, but not by more than this. */
+#define MOST_GROWTH ((uint64_t)64 << 20)
+
+static uint64_t round_up(uint64_t n, uint64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* Makes the file at least `least` bytes long, and a good deal longer if it can be. */
+static int grow(struct emmap_txn *txn, uint64_t least)
+{
+    struct emmap_store *store = txn->store;
+    uint64_t device, inode, size = atomic_load_explicit(&store->size, memory_order_relaxed);
+    struct emmap_home *home = &((struct emmap_store_header *)(void *)store->base)->home;
+    int rc = store->kernel->identity(store->fd, &device, &inode);
+    if (rc != 0)
+        return rc;
+    if (device != home->device || inode != home->inode)
+        return -EBADF;          /* somebody has closed the descriptor, and opened another file */
+    uint64_t step = size / 8 < MOST_GROWTH ? size / 8 : MOST_GROWTH;
+    least = round_up(least, EMMAP_LEAST_GROWTH);
+    if (least > store->room)
+        return -EFBIG;
+    uint64_t wanted = round_up(size + step, EMMAP_LEAST_GROWTH);
+    if (wanted < least)
+        wanted = least;
+    if (wanted > store->room)
+        wanted = least;
+    rc = store->kernel->fallocate(store->fd, (off_t)size, (off_t)(wanted - size));
+    if (rc == -ENOSPC && wanted > least) {
+        wanted = least;
+        rc = store->kernel->fallocate(store->fd, (off_t)size, (off_t)(wanted - size));
+    }
+    if (rc != 0)
+        return rc;
+    atomic_store_explicit(&store->size, wanted, memory_order_relaxed);
+    atomic_store_explicit(&emmap_live(store)->size, wanted, memory_order_release);
+    return 0;
+}
+
+static int reach(struct emmap_txn *txn, uint64_t end)
+{
+    if (end <= atomic_load_explicit(&txn->store->size, memory_order_relaxed))
+        return 0;
+    return end > txn->store->room ? -EFBIG : grow(txn, end);
+}
+
+static int reserve(struct emmap_offsets *list, size_t n)
+{
+    if (list->capacity - list->n >= n)
+        return 0;
+    size_t capacity = list->capacity * 2 > list->n + n ? list->capacity * 2 : list->n + n;
+    uint64_t *at = realloc(list->at, capacity * sizeof *at);
+    if (at == NULL)
+        return -ENOMEM;
+    list->at = at;
+    list->capacity = capacity;
+    return 0;
+}
+
+int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
+{
+    int rc = reserve(&txn->retired, FEW);
+    if (rc != 0)
+        return rc;
+    if (bytes > txn->store->room)
+        return -EFBIG;
+    return reach(txn, txn->space->frontier + bytes + SLACK);
+}
+
+/* What was made and dropped in this transaction */
+
+static void drop(struct emmap_txn *txn, uint64_t at, unsigned class)
+{
+    uint64_t *block = emmap_at(txn->store, at);
+    block[1] = txn->any_dropped[class >> 6] >> (class & 63) & 1 ? txn->dropped[class] : 0;
+    txn->dropped[class] = at;
+    txn->any_dropped[class >> 6] |= UINT64_C(1) << (class & 63);
+}
+
+static uint64_t take_dropped(struct emmap_txn *txn, unsigned class)
+{
+    if (!(txn->any_dropped[class >> 6] >> (class & 63) & 1))
+        return 0;
+    uint64_t at = txn->dropped[class];
+    txn->dropped[class] = ((uint64_t *)emmap_at(txn->store, at))[1];
+    if (txn->dropped[class] == 0)
+        txn->any_dropped[class >> 6] &= ~(UINT64_C(1) << (class & 63));
+    return at;
+}
+
+/* Makes free blocks of `n` bytes that belong to nobody: multiples of 16. */
+static void cut(struct emmap_txn *txn, uint64_t at, uint64_t n)
+{
+    while (n != 0) {
+        unsigned class = emmap_class_of(n);
+        if (class == EMMAP_CLASSES || emmap_class_size(class) > n)
+            class--;
+        while (at % emmap_class_alignment(class) != 0)
+            class--;
+        /* SAFETY: before the frontier, and the caller's alone. */
+        *(uint64_t *)emmap_at(txn->store, at) = EMMAP_HEADER(txn->txn, EMMAP_FREE_BLOCK, class);
+        drop(txn, at, class);
+        at += emmap_class_size(class);
+        n -= emmap_class_size(class);
+    }
+}
+
+/* The queues */
+
+/* What of the protected may hold blocks that wait in `held`. */
+static uint64_t old_ones(const struct emmap_protected *found, uint64_t base)
+{
+    uint64_t mix = 0;
+    for (size_t i = 0; i < found->n && found->txns[i] + PATIENCE <= base; i++)
+        mix = mix * 31 + found->txns[i];
+    return mix;
+}
+
+static int look_at_pins(struct emmap_txn *txn)
+{
+    struct emmap_protected *found = txn->store->protected;
+    if (txn->scanned || (found->scanned != 0 && txn->base - found->scanned < SCAN_EVERY))
+        return 0;
+    uint64_t before = old_ones(found, txn->base);
+    int is_first = found->scanned == 0;
+    txn->scanned = 1;
+    int rc = emmap_scan(txn->store, found->n > 2 && txn->base / REAP_EVERY != found->scanned / REAP_EVERY);
+    if (is_first || before != old_ones(found, txn->base))
+        txn->sweep = txn->space->held.count;
+    return rc;
+}
+
+/* The block of a queue's entry: 0, or -EUCLEAN. */
+static int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class, uint64_t *birth)
+{
+    const uint64_t *block = emmap_bytes_at(store, at, 16);
+    if (block == NULL || EMMAP_CLASS(*block) >= EMMAP_CLASSES ||
+        !emmap_has(store, at, emmap_class_size(EMMAP_CLASS(*block))))
+        return emmap_wrong(store, at, "no block lies here, but it is to be used again");
+    *class = EMMAP_CLASS(*block);
+    *birth = EMMAP_BIRTH(*block);
+    return 0;
+}
+
+/* A block of the class that nobody sees any more, from the head of its queue; 0 when there is none. */
+static uint64_t take_free(struct emmap_txn *txn, unsigned class, int *rc)
+{
+    struct emmap_fifo *fifo = &txn->space->fifos[class];
+    struct emmap_protected *found = txn->store->protected;
+    struct emmap_retired head;
+    for (int moved = 0; fifo->count != 0 && moved < MOST_MOVES;) {
+        unsigned is_class;
+        uint64_t birth;
+        *rc = emmap_queue_head(txn, class, &head);
+        if (*rc == 0)
+            *rc = look_at_block(txn->store, head.block, &is_class, &birth);
+        if (*rc == 0 && is_class != class)
+            *rc = emmap_wrong(txn->store, head.block, "a queue of free blocks holds one of another size");
+        if (*rc != 0)
+            return 0;
+        if (emmap_is_free(found, birth, head.txn)) {
+            emmap_queue_pop(txn, class);
+            txn->space->retired -= emmap_class_size(class);
+            return head.block;
+        }
+        uint64_t scanned = found->scanned;
+        *rc = look_at_pins(txn);
+        if (*rc != 0)
+            return 0;
+        if (found->scanned != scanned)
+            continue;
+        /* Somebody reads it. If he has just begun he is soon done; an old reader would make all the blocks
+         * behind this one wait, too. */
+        if (head.txn > found->scanned || head.txn > found->tentative || head.txn + PATIENCE > txn->base)
+            return 0;
+        *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, head.txn);
+        if (*rc != 0)
+            return 0;
+        txn->space->in_held += emmap_class_size(class);
+        emmap_queue_pop(txn, class);
+        moved++;
+    }
+    return 0;
+}
+
+/* A larger block in place of one that would make the file longer, where much is free: what is left of it is
+ * cut. */
+static uint64_t take_larger(struct emmap_txn *txn, unsigned class, int *rc)
+{
+    struct emmap_space *space = txn->space;
+    uint64_t size = emmap_class_size(class);
+    for (unsigned larger = class + 8; larger < EMMAP_CLASSES; larger++) {
+        if (!(space->filled[larger >> 6] >> (larger & 63) & 1))
+            continue;
+        uint64_t at = take_free(txn, larger, rc);
+        if (*rc != 0)
+            return 0;
+        if (at != 0) {
+            cut(txn, at + size, emmap_class_size(larger) - size);
+            return at;
+        }
+    }
+    return 0;
+}
+
+static uint64_t take_new(struct emmap_txn *txn, unsigned class, int *rc)
+{
+    struct emmap_space *space = txn->space;
+    uint64_t size = emmap_class_size(class), at = round_up(space->frontier, emmap_class_alignment(class));
+    if (space->retired > (space->frontier - EMMAP_BLOCKS_AT) / 2 && space->retired > EMMAP_BLOCKS_AT) {
+        uint64_t larger = take_larger(txn, class, rc);
+        if (larger != 0 || *rc != 0)
+            return larger;
+        at = round_up(space->frontier, emmap_class_alignment(class));
+    }
+    *rc = reach(txn, at + size);
+    if (*rc != 0)
+        return 0;
+    uint64_t gap = space->frontier;
+    space->frontier = at + size;
+    cut(txn, gap, at - gap);
+    return at;
+}
+
+uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, int *rc)
+{
+    unsigned class = emmap_class_of(bytes);
+    *rc = 0;
+    if (class >= EMMAP_CLASSES) {
+        *rc = -EFBIG;
+        return 0;
+    }
+    uint64_t at = take_dropped(txn, class);
+    if (at == 0)
+        at = take_free(txn, class, rc);
+    if (at == 0 && *rc == 0)
+        at = take_new(txn, class, rc);
+    if (at != 0)
+        *(uint64_t *)emmap_at(txn->store, at) = EMMAP_HEADER(txn->txn, kind, class);
+    return at;
+}
+
+int emmap_retire_later(struct emmap_txn *txn, uint64_t at)
+{
+    int rc = reserve(&txn->retired, 1);
+    if (rc == 0)
+        txn->retired.at[txn->retired.n++] = at;
+    return rc;
+}
+
+int emmap_retire(struct emmap_txn *txn, uint64_t at)
+{
+    unsigned class;
+    uint64_t birth;
+    int rc = look_at_block(txn->store, at, &class, &birth);
+    if (rc != 0)
+        return rc;
+    if (birth == txn->txn) {
+        drop(txn, at, class);
+        return 0;
+    }
+    return emmap_retire_later(txn, at);
+}
+
+void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, uint64_t capacity, int *rc)
+{
+    const void *old = emmap_block_at(txn->store, *at, kind, n);
+    if (old == NULL) {
+        *rc = emmap_wrong_rc(txn->store);
+        return NULL;
+    }
+    if (emmap_is_ours(txn, old) && emmap_class_size(EMMAP_CLASS(*(const uint64_t *)old)) >= capacity &&
+        emmap_has(txn->store, *at, capacity))
+        return (void *)old;
+    uint64_t new = emmap_allocate(txn, kind, capacity, rc);
+    if (new == 0)
+        return NULL;
+    /* SAFETY: both blocks have `n` bytes; the new one is ours. */
+    unsigned char *block = emmap_at(txn->store, new);
+    memcpy(block + 8, (const unsigned char *)old + 8, n - 8);
+    *rc = emmap_retire(txn, *at);
+    if (*rc != 0)
+        return NULL;
+    *at = new;
+    return block;
+}
+
+/* What was held is looked at again, some at a time: it goes to the queue of its class, or back. */
+static int sweep(struct emmap_txn *txn)
+{
+    struct emmap_space *space = txn->space;
+    for (int i = 0; i < SWEEP && txn->sweep != 0 && space->held.count != 0; i++, txn->sweep--) {
+        struct emmap_retired head;
+        unsigned class;
+        uint64_t birth;
+        int rc = emmap_queue_head(txn, EMMAP_HELD, &head);
+        if (rc == 0)
+            rc = look_at_block(txn->store, head.block, &class, &birth);
+        if (rc != 0)
+            return rc;
+        int is_free = emmap_is_free(txn->store->protected, birth, head.txn);
+        rc = emmap_queue_append(txn, is_free ? class : EMMAP_HELD, head.block, head.txn);
+        if (rc != 0)
+            return rc;
+        emmap_queue_pop(txn, EMMAP_HELD);
+        if (is_free)
+            space->in_held -= emmap_class_size(class);
+    }
+    return 0;
+}
+
+/* Begin and end */
+
+static void copy_changed(struct emmap_space *to, const struct emmap_space *from)
+{
+    for (unsigned word = 0; word < 4; word++)
+        for (uint64_t bits = from->changed[word]; bits != 0; bits &= bits - 1) {
+            unsigned class = word * 64 + (unsigned)__builtin_ctzll(bits);
+            if (class < EMMAP_CLASSES)
+                to->fifos[class] = from->fifos[class];
+        }
+    memcpy(to->filled, from->filled, sizeof to->filled);
+    to->held = from->held;
+    to->frontier = from->frontier;
+    to->retired = from->retired;
+    to->in_held = from->in_held;
+}
+
+int emmap_space_begin(struct emmap_txn *txn)
+{
+    struct emmap_store *store = txn->store;
+    struct emmap_space *spaces[2] = {emmap_space(store, 0), emmap_space(store, 1)};
+    int i = atomic_load_explicit(&spaces[0]->txn, memory_order_relaxed) == txn->base ? 0 : 1;
+    struct emmap_space *space = spaces[1 - i];
+    const struct emmap_space *before = spaces[i];
+    if (atomic_load_explicit(&spaces[i]->txn, memory_order_relaxed) != txn->base)
+        return emmap_wrong(store, EMMAP_SPACE_AT(0), "neither list of what is free belongs to the live root");
+    if (before->frontier % 16 != 0 || before->frontier < EMMAP_BLOCKS_AT ||
+        !emmap_has(store, before->frontier, 0))
+        return emmap_wrong(store, EMMAP_SPACE_AT(i), "the frontier lies outside of the file");
+    int is_older = before->base != 0 &&
+                   atomic_load_explicit(&space->txn, memory_order_relaxed) == before->base;
+
+    /* From here on it does not count, whenever we are killed. */
+    atomic_store_explicit(&space->txn, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    if (is_older)
+        copy_changed(space, before);
+    else
+        memcpy((unsigned char *)space + 8, (const unsigned char *)before + 8, sizeof *space - 8);
+    space->base = txn->base;
+    memset(space->changed, 0, sizeof space->changed);
+    txn->space = space;
+    txn->before = before;
+    txn->scanned = 0;
+    txn->retired.n = 0;
+    memset(txn->any_dropped, 0, sizeof txn->any_dropped);
+    return 0;
+}
+
+/* Appends a block that this transaction has replaced to the queue of its class. */
+static int give(struct emmap_txn *txn, uint64_t at)
+{
+    unsigned class = EMMAP_CLASS(*(const uint64_t *)emmap_at(txn->store, at));
+    txn->space->retired += emmap_class_size(class);
+    return emmap_queue_append(txn, class, at, txn->txn);
+}
+
+int emmap_space_end(struct emmap_txn *txn)
+{
+    int rc = 0;
+    if (txn->space->held.count != 0) {
+        rc = look_at_pins(txn);
+        if (rc == 0)
+            rc = sweep(txn);
+    }
+    /* Appending may take blocks and replace chunks: until nothing is left. */
+    for (size_t i = 0;;) {
+        for (; rc == 0 && i < txn->retired.n; i++)
+            rc = give(txn, txn->retired.at[i]);
+        unsigned word = 0;
+        while (word < 4 && txn->any_dropped[word] == 0)
+            word++;
+        if (rc != 0 || word == 4)
+            return rc;
+        rc = give(txn, take_dropped(txn, word * 64 + (unsigned)__builtin_ctzll(txn->any_dropped[word])));
+    }
+}
