@@ -36,12 +36,13 @@ int emmap_is_changed(const struct emmap_txn *txn)
 void emmap_rollback(struct emmap_txn *txn)
 {
     txn->retired.n = 0;
+    txn->swept = 0;             /* what was looked at again is as it was */
 }
 
 /* All but the publishing. */
 static int complete(struct emmap_txn *txn, uint64_t *at)
 {
-    int rc = emmap_prepare(txn, EMMAP_OPERATION + (txn->retired.n / EMMAP_CHUNK_ENTRIES + 1) * 1024);
+    int rc = emmap_prepare_end(txn);
     if (rc != 0)
         return rc;
     *at = emmap_allocate(txn, EMMAP_ROOT, sizeof(struct emmap_root), &rc);
@@ -73,24 +74,21 @@ int emmap_commit(struct emmap_txn *txn)
     atomic_store_explicit(&txn->space->txn, txn->txn, memory_order_release);
     atomic_store_explicit(&live->root, at, memory_order_release);
     atomic_store_explicit(&live->epoch, txn->txn, memory_order_release);
-    emmap_rollback(txn);
+    txn->sweep -= txn->swept < txn->sweep ? txn->swept : txn->sweep;
+    txn->swept = 0;
+    txn->retired.n = 0;
     return emmap_lost_any(txn->store->lost) ? -EIO : 0;
 }
 
-/* What was dropped so far waits for the end: a list through the blocks could not be gone back to. */
+/* What was dropped so far waits for the end: a savepoint may come to need it again. */
 static int keep_dropped(struct emmap_txn *txn)
 {
-    for (unsigned class = 0; class < EMMAP_CLASSES; class++)
-        while (txn->any_dropped[class >> 6] >> (class & 63) & 1) {
-            uint64_t at = txn->dropped[class];
-            uint64_t next = ((const uint64_t *)emmap_at(txn->store, at))[1];
-            int rc = emmap_retire_later(txn, at);
-            if (rc != 0)
-                return rc;
-            txn->dropped[class] = next;
-            if (next == 0)
-                txn->any_dropped[class >> 6] &= ~(UINT64_C(1) << (class & 63));
-        }
+    for (unsigned class; (class = emmap_any_dropped(txn)) != EMMAP_CLASSES;) {
+        int rc = emmap_retire_later(txn, emmap_take_dropped(txn, class));
+        if (rc != 0)
+            return rc;
+    }
+    emmap_forget_dropped(txn);
     return 0;
 }
 
@@ -127,7 +125,7 @@ void emmap_rollback_to(struct emmap_txn *txn, const struct emmap_savepoint *save
     txn->names = savepoint->names;
     txn->retired.n = savepoint->retired;
     /* What was dropped since is behind the heads and the frontier of the savepoint again. */
-    memset(txn->any_dropped, 0, sizeof txn->any_dropped);
+    emmap_forget_dropped(txn);
     /* What it left in its blocks is nobody's, whatever their births say. */
     txn->txn++;
 }
@@ -135,5 +133,6 @@ void emmap_rollback_to(struct emmap_txn *txn, const struct emmap_savepoint *save
 void emmap_txn_end(struct emmap_txn *txn)
 {
     free(txn->retired.at);
+    free(txn->dropped.blocks);
     memset(txn, 0, sizeof *txn);
 }

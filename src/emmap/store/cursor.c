@@ -18,6 +18,14 @@ static void prefetch(struct emmap_store *store, uint64_t at, unsigned lines)
         __builtin_prefetch(store->base + at + 64 * i);
 }
 
+/* A tree that is none would be walked for ever. */
+static int see(struct emmap_cursor *cursor, uint64_t at)
+{
+    if (__builtin_expect(emmap_has(cursor->store, 0, 16 * ++cursor->seen), 1))
+        return 0;
+    return emmap_wrong(cursor->store, at, "a dict refers to the same part of it again and again");
+}
+
 /* From `at`, a node or a leaf, down to the first leaf below. */
 static int descend(struct emmap_cursor *cursor, uint64_t at)
 {
@@ -25,6 +33,9 @@ static int descend(struct emmap_cursor *cursor, uint64_t at)
     for (;;) {
         const uint64_t *block = emmap_bytes_at(store, at, 16);
         unsigned level = (unsigned)cursor->depth;
+        int rc = see(cursor, at);
+        if (rc != 0)
+            return rc;
         if (block != NULL && EMMAP_KIND(*block) == EMMAP_LEAF) {
             const struct emmap_leaf *leaf = emmap_leaf_at(store, at, level);
             if (leaf == NULL)
@@ -36,8 +47,9 @@ static int descend(struct emmap_cursor *cursor, uint64_t at)
             cursor->leaf = at;
             cursor->i = 0;
             cursor->n = leaf->n;
-            for (unsigned i = 0; i < leaf->n; i++)
-                prefetch(store, emmap_leaf_entries(leaf)[i], 3);
+            cursor->entries = emmap_leaf_entries(leaf);
+            for (unsigned i = 0; i < cursor->n; i++)
+                prefetch(store, cursor->entries[i], 3);
             return 0;
         }
         const struct emmap_node *node = emmap_block_at(store, at, EMMAP_NODE, sizeof *node);
@@ -85,9 +97,12 @@ int emmap_cursor_next(struct emmap_cursor *cursor, const struct emmap_entry **en
         rc = next_leaf(cursor);
     if (rc != 0)
         return rc;
-    const struct emmap_leaf *leaf = emmap_at(store, cursor->leaf);
-    uint64_t at = emmap_leaf_entries(leaf)[cursor->i++];
+    /* SAFETY: emmap_leaf_at has found as many entries in the file. */
+    uint64_t at = cursor->entries[cursor->i++];
     cursor->left--;
+    rc = see(cursor, at);
+    if (rc != 0)
+        return rc;
     const struct emmap_entry *found = emmap_block_at(store, at, EMMAP_ENTRY, sizeof *found);
     if (found == NULL)
         return emmap_wrong_rc(store);

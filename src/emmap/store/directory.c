@@ -39,7 +39,13 @@ const struct emmap_record *emmap_record_of(struct emmap_store *store, const stru
                     "a name of the store stands for nothing that is known");
         return NULL;
     }
-    return (const void *)emmap_entry_payload(store, entry);
+    const struct emmap_record *record = (const void *)emmap_entry_payload(store, entry);
+    /* Each key or element takes some bytes. */
+    if (record != NULL && !emmap_has(store, 0, record->count / 64 * 16)) {
+        emmap_wrong(store, (uint64_t)((const unsigned char *)entry - store->base), "a record counts more than the file holds");
+        return NULL;
+    }
+    return record;
 }
 
 int emmap_record_find(struct emmap_store *store, uint64_t directory, const struct emmap_key *name,

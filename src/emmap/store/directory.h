@@ -8,6 +8,25 @@
 int emmap_record_find(struct emmap_store *store, uint64_t directory, const struct emmap_key *name,
                       const struct emmap_record **record);
 
+/* The same for who asks again and again: what was found last, and in which transaction. -ENOENT. */
+struct emmap_seen {
+    uint64_t txn;
+    struct emmap_record record;
+};
+static inline int emmap_record_see(struct emmap_store *store, const struct emmap_root *root,
+                                   const struct emmap_key *name, struct emmap_seen *seen)
+{
+    const struct emmap_record *found;
+    if (__builtin_expect(root->txn == seen->txn, 1))
+        return 0;
+    int rc = emmap_record_find(store, root->directory, name, &found);
+    if (rc != 0 || found == NULL)
+        return rc != 0 ? rc : -ENOENT;
+    seen->record = *found;
+    seen->txn = root->txn;
+    return 0;
+}
+
 /* The same, to be changed in place by the transaction. -ENOENT. It stays where it is until the next change
  * of the directory, savepoint or end. */
 int emmap_record_own(struct emmap_txn *txn, const struct emmap_key *name, struct emmap_record **record);

@@ -81,10 +81,12 @@ struct emmap_live {
     _Alignas(64) unsigned char flush_lock[64]; /* one flushes at a time */
     _Alignas(64) _Atomic(uint64_t) size;    /* bytes of the file with space on the disk */
     _Atomic(uint64_t) pins;                 /* so many pins were ever in use at once */
+    _Atomic(uint64_t) copies;               /* how often a pin was copied */
     _Atomic(uint64_t) flushed;              /* transaction of the last completed flush */
     _Atomic(uint64_t) flushing;             /* of the flush under way, or of one cut short; 0: none */
     _Atomic(uint64_t) flushes;              /* completed, ever */
     _Atomic(uint64_t) poisoned;             /* a flush has failed: nothing is written any more */
+    _Atomic(uint64_t) recovering;           /* somebody looks whether others use the file, or rebuilds it */
 };
 
 /* What a reader looks at. `word`: 0 nothing, a transaction, or EMMAP_TENTATIVE | epoch. */
@@ -109,12 +111,16 @@ struct emmap_fifo {
 };
 
 #define EMMAP_CHUNK_ENTRIES 63
+#define EMMAP_RETIRED(class, txn) ((uint64_t)(class) << 48 | (txn))
+#define EMMAP_RETIRED_CLASS(when) ((unsigned)((when) >> 48))
+#define EMMAP_RETIRED_TXN(when) ((when) & EMMAP_MOST_TXN)
 struct emmap_chunk {
     uint64_t header;
     uint64_t next;              /* only of a chunk that is not the tail */
     struct emmap_retired {
         uint64_t block;
-        uint64_t txn;           /* in which it was replaced */
+        uint64_t when;          /* EMMAP_RETIRED: its class, and the transaction in which it was replaced. (What
+                                   its header says may be of a transaction that was begun and is forgotten.) */
     } entries[EMMAP_CHUNK_ENTRIES];
 };
 

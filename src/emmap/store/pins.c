@@ -1,7 +1,9 @@
 /* Pins: taken, given back, scanned, and cleared for the dead. */
+#define _POSIX_C_SOURCE 200809L
 #include "pins.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static size_t pins_in_use(struct emmap_store *store)
@@ -40,10 +42,10 @@ static void reap(struct emmap_store *store)
     }
 }
 
-static struct emmap_pin *take_free(struct emmap_store *store, uint64_t me, size_t from, size_t to)
+static struct emmap_pin *take_free(struct emmap_store *store, uint64_t me)
 {
     struct emmap_pin *pins = emmap_pins(store);
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = 0; i < EMMAP_PINS; i++) {
         uint64_t nobody = 0;
         if (atomic_load_explicit(&pins[i].owner, memory_order_relaxed) == 0 &&
             atomic_compare_exchange_strong(&pins[i].owner, &nobody, me)) {
@@ -57,18 +59,12 @@ static struct emmap_pin *take_free(struct emmap_store *store, uint64_t me, size_
     return NULL;
 }
 
-int emmap_pin_claim(struct emmap_store *store, struct emmap_pin **pin)
+int emmap_pin_claim_for(struct emmap_store *store, uint64_t owner, struct emmap_pin **pin)
 {
-    int rc = emmap_life_enter(store->life);
-    if (rc != 0)
-        return rc;
-    uint64_t me = atomic_load(&store->life->me);
-    struct emmap_pin *found = take_free(store, me, 0, pins_in_use(store));
-    if (found == NULL)
-        found = take_free(store, me, pins_in_use(store), EMMAP_PINS);
+    struct emmap_pin *found = take_free(store, owner);
     if (found == NULL) {
         reap(store);
-        found = take_free(store, me, 0, EMMAP_PINS);
+        found = take_free(store, owner);
     }
     if (found == NULL)
         return emmap_lost_any(store->lost) ? -EIO : -EAGAIN;
@@ -77,6 +73,20 @@ int emmap_pin_claim(struct emmap_store *store, struct emmap_pin **pin)
     atomic_store_explicit(&found->pid, (uint64_t)getpid(), memory_order_relaxed);
     *pin = found;
     return emmap_lost_any(store->lost) ? -EIO : 0;
+}
+
+int emmap_pin_claim(struct emmap_store *store, struct emmap_pin **pin)
+{
+    int rc = emmap_life_enter(store->life);
+    return rc != 0 ? rc : emmap_pin_claim_for(store, atomic_load(&store->life->me), pin);
+}
+
+void emmap_pin_since(struct emmap_pin *pin)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    atomic_store_explicit(&pin->since, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+                          memory_order_relaxed);
 }
 
 void emmap_pin_give(struct emmap_pin *pin)
@@ -92,7 +102,7 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-int emmap_scan(struct emmap_store *store, int reap_dead)
+static int scan(struct emmap_store *store)
 {
     struct emmap_live *live = emmap_live(store);
     struct emmap_protected *found = store->protected;
@@ -101,25 +111,29 @@ int emmap_scan(struct emmap_store *store, int reap_dead)
     const struct emmap_root *root = emmap_block_at(store, at, EMMAP_ROOT, sizeof *root);
     if (root == NULL)
         return emmap_wrong_rc(store);
-    if (reap_dead)
-        reap(store);
 
     /* Between the root's store (ours, or one that the writer's lock has handed over) and the first pin. */
     atomic_thread_fence(memory_order_seq_cst);
-    uint64_t tentative = UINT64_MAX;
-    size_t n = 0;
-    for (size_t i = 0, end = pins_in_use(store); i < end; i++) {
-        uint64_t owner = atomic_load_explicit(&pins[i].owner, memory_order_seq_cst);
-        uint64_t word = atomic_load_explicit(&pins[i].word, memory_order_seq_cst);
-        if (owner == 0 || word == 0)
-            continue;
-        if (word & EMMAP_TENTATIVE) {
-            if ((word & ~EMMAP_TENTATIVE) < tentative)
+    uint64_t tentative, copies, oldest;
+    size_t n, set;
+    do {
+        copies = atomic_load_explicit(&live->copies, memory_order_seq_cst);
+        tentative = oldest = UINT64_MAX;
+        n = set = 0;
+        for (size_t i = 0, end = pins_in_use(store); i < end; i++) {
+            uint64_t owner = atomic_load_explicit(&pins[i].owner, memory_order_seq_cst);
+            uint64_t word = atomic_load_explicit(&pins[i].word, memory_order_seq_cst);
+            if (owner == 0 || word == 0)
+                continue;
+            set++;
+            if ((word & ~EMMAP_TENTATIVE) < oldest)
+                oldest = word & ~EMMAP_TENTATIVE;
+            if (!(word & EMMAP_TENTATIVE))
+                found->txns[n++] = word;
+            else if ((word & ~EMMAP_TENTATIVE) < tentative)
                 tentative = word & ~EMMAP_TENTATIVE;
-        } else {
-            found->txns[n++] = word;
         }
-    }
+    } while (copies != atomic_load_explicit(&live->copies, memory_order_seq_cst));
     /* In this order: a flush that ends meanwhile is `flushed` before it is no more `flushing`. */
     uint64_t flushing = atomic_load_explicit(&live->flushing, memory_order_acquire);
     uint64_t flushed = atomic_load_explicit(&live->flushed, memory_order_acquire);
@@ -131,8 +145,21 @@ int emmap_scan(struct emmap_store *store, int reap_dead)
         qsort(found->txns, n, sizeof found->txns[0], ascending);
     found->scanned = root->txn;
     found->tentative = tentative;
+    found->pins = set;
+    found->oldest = oldest;
     found->n = n;
     return 0;
+}
+
+int emmap_scan(struct emmap_store *store)
+{
+    struct emmap_protected *found = store->protected;
+    uint64_t before = found->scanned != 0 && found->pins != 0 ? found->oldest : 0;
+    int rc = scan(store);
+    if (rc != 0 || found->pins == 0 || found->oldest != before)
+        return rc;
+    reap(store);
+    return scan(store);
 }
 
 int emmap_is_between(const struct emmap_protected *found, uint64_t birth, uint64_t retired)

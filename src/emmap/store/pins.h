@@ -13,6 +13,9 @@
 /* Takes a pin for this process: 0, -EAGAIN when all are in use by the living, or another -errno. */
 int emmap_pin_claim(struct emmap_store *store, struct emmap_pin **pin);
 
+/* The same for another owner: a child that is about to be forked. */
+int emmap_pin_claim_for(struct emmap_store *store, uint64_t owner, struct emmap_pin **pin);
+
 /* Gives it back, cleared. Not after a fork: then it is the parent's. */
 void emmap_pin_give(struct emmap_pin *pin);
 
@@ -33,10 +36,21 @@ static inline void emmap_pin_clear(struct emmap_pin *pin)
     atomic_store_explicit(&pin->word, 0, memory_order_release);
 }
 
-/* Pins what another pin of ours keeps, which stays pinned meanwhile. */
-static inline void emmap_pin_copy(struct emmap_pin *pin, uint64_t txn)
+/* Is it in use by a read that is not over? */
+static inline int emmap_pin_is_set(const struct emmap_pin *pin)
+{
+    return atomic_load_explicit(&pin->word, memory_order_relaxed) != 0;
+}
+
+/* Says that what it pins is kept for long, from now on. */
+void emmap_pin_since(struct emmap_pin *pin);
+
+/* Pins what another pin of ours keeps, which stays pinned until this has returned. A scan that has passed the
+ * one, and comes by the other when that is cleared, sees that there was a copy, and scans again. */
+static inline void emmap_pin_copy(struct emmap_store *store, struct emmap_pin *pin, uint64_t txn)
 {
     atomic_exchange_explicit(&pin->word, txn, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&emmap_live(store)->copies, 1, memory_order_seq_cst);
 }
 
 /* What readers and flushes kept when this process looked last. It stays good: whoever begins to read later
@@ -44,13 +58,15 @@ static inline void emmap_pin_copy(struct emmap_pin *pin, uint64_t txn)
 struct emmap_protected {
     uint64_t scanned;           /* the live root's transaction, from before the scan; 0: never */
     uint64_t tentative;         /* the least epoch of a TENTATIVE pin, or UINT64_MAX */
+    size_t pins;                /* that were set, by whomever */
+    uint64_t oldest;            /* the least of them */
     size_t n;
     uint64_t txns[EMMAP_PINS + 2]; /* ascending: of pins, of the last flush, of the one under way */
 };
 
-/* Looks again. `reap`: pins of the dead are cleared first, at half a microsecond for each process. The
- * caller holds the writer's lock. */
-int emmap_scan(struct emmap_store *store, int reap);
+/* Looks again. Where the oldest pin is still the one of the last scan, its owner may be dead: then the pins of
+ * the dead are cleared, at half a microsecond for each process. The caller holds the writer's lock. */
+int emmap_scan(struct emmap_store *store);
 
 /* Does a root between the two transactions count as read? */
 int emmap_is_between(const struct emmap_protected *protected, uint64_t birth, uint64_t retired);

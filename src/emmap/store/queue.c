@@ -51,9 +51,9 @@ void emmap_queue_pop(struct emmap_txn *txn, unsigned class)
         __builtin_prefetch(emmap_at(txn->store, next));
 }
 
-int emmap_queue_append(struct emmap_txn *txn, unsigned class, uint64_t block, uint64_t retired)
+int emmap_queue_append(struct emmap_txn *txn, unsigned queue, uint64_t block, unsigned class, uint64_t retired)
 {
-    struct emmap_fifo *fifo = emmap_queue(txn, class);
+    struct emmap_fifo *fifo = emmap_queue(txn, queue);
     struct emmap_chunk *chunk;
     if (fifo->tail == 0 || fifo->tail_i >= EMMAP_CHUNK_ENTRIES) {
         int rc;
@@ -76,9 +76,9 @@ int emmap_queue_append(struct emmap_txn *txn, unsigned class, uint64_t block, ui
     if (chunk == NULL)
         return emmap_wrong_rc(txn->store);
     chunk->entries[fifo->tail_i].block = block;
-    chunk->entries[fifo->tail_i].txn = retired;
+    chunk->entries[fifo->tail_i].when = EMMAP_RETIRED(class, retired);
     fifo->tail_i++;
     fifo->count++;
-    changed(txn, class);
+    changed(txn, queue);
     return 0;
 }

@@ -23,6 +23,8 @@ int emmap_queue_head(struct emmap_txn *txn, unsigned class, struct emmap_retired
 /* Takes the head away, after emmap_queue_head. */
 void emmap_queue_pop(struct emmap_txn *txn, unsigned class);
 
-int emmap_queue_append(struct emmap_txn *txn, unsigned class, uint64_t block, uint64_t retired);
+/* `class` is the block's; `queue` is that too, or EMMAP_HELD. The chunk that it may take is taken without changing
+ * a queue but by popping. */
+int emmap_queue_append(struct emmap_txn *txn, unsigned queue, uint64_t block, unsigned class, uint64_t retired);
 
 #endif

@@ -11,18 +11,21 @@
 /* Retired blocks that one operation may add without asking for memory. */
 #define FEW 512
 
-/* The pins are looked at again when the last look is so many transactions old: it costs as much as
- * a transaction does. */
+/* The pins are looked at again when the last look is so many transactions old, or when blocks of so many bytes
+ * were taken from the frontier since: it costs as much as a small transaction does. */
 #define SCAN_EVERY 32
-#define REAP_EVERY 1024
+#define SCAN_FOR ((uint64_t)16 << 10)
 
-/* A pin that has kept a block for so many transactions is an old one. */
+/* A block that waits for a reader makes those behind it wait for so many transactions. */
 #define PATIENCE 1024
+
+/* But not if it is so large, and not if so much waits. */
+#define LARGE_BLOCK 4096
 
 /* Blocks that an allocation moves to `held` on its way. */
 #define MOST_MOVES 4
 
-/* Entries of `held` that a transaction looks at again. */
+/* Entries of `held` that a transaction looks at again, when a pin has gone that may have held them; else one. */
 #define SWEEP 16
 
 /* The file is made longer by an eighth, but not by more than this. */
@@ -37,31 +40,38 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 static int grow(struct emmap_txn *txn, uint64_t least)
 {
     struct emmap_store *store = txn->store;
-    uint64_t device, inode, size = atomic_load_explicit(&store->size, memory_order_relaxed);
-    struct emmap_home *home = &((struct emmap_store_header *)(void *)store->base)->home;
+    struct emmap_live *live = emmap_live(store);
+    const struct emmap_home *home = &((const struct emmap_store_header *)(void *)store->base)->home;
+    uint64_t device, inode;
     int rc = store->kernel->identity(store->fd, &device, &inode);
+    if (rc == 0 && (device != home->device || inode != home->inode))
+        return -EBADF;          /* somebody has closed the descriptor, and opened another file */
+    /* Another one may have made it longer, and died or gone back. */
+    if (rc == 0)
+        rc = emmap_store_look(store);
     if (rc != 0)
         return rc;
-    if (device != home->device || inode != home->inode)
-        return -EBADF;          /* somebody has closed the descriptor, and opened another file */
+    uint64_t size = atomic_load_explicit(&store->size, memory_order_relaxed);
     uint64_t step = size / 8 < MOST_GROWTH ? size / 8 : MOST_GROWTH;
+    uint64_t wanted = round_up(size + step, EMMAP_LEAST_GROWTH);
     least = round_up(least, EMMAP_LEAST_GROWTH);
     if (least > store->room)
         return -EFBIG;
-    uint64_t wanted = round_up(size + step, EMMAP_LEAST_GROWTH);
-    if (wanted < least)
+    if (wanted < least || wanted > store->room)
         wanted = least;
-    if (wanted > store->room)
-        wanted = least;
-    rc = store->kernel->fallocate(store->fd, (off_t)size, (off_t)(wanted - size));
-    if (rc == -ENOSPC && wanted > least) {
-        wanted = least;
+    if (size < least) {
         rc = store->kernel->fallocate(store->fd, (off_t)size, (off_t)(wanted - size));
+        if (rc == -ENOSPC && wanted > least) {
+            wanted = least;
+            rc = store->kernel->fallocate(store->fd, (off_t)size, (off_t)(wanted - size));
+        }
+        if (rc != 0)
+            return rc;
+        size = wanted;
+        atomic_store_explicit(&store->size, size, memory_order_relaxed);
     }
-    if (rc != 0)
-        return rc;
-    atomic_store_explicit(&store->size, wanted, memory_order_relaxed);
-    atomic_store_explicit(&emmap_live(store)->size, wanted, memory_order_release);
+    if (atomic_load_explicit(&live->size, memory_order_relaxed) < size)
+        atomic_store_explicit(&live->size, size, memory_order_release);
     return 0;
 }
 
@@ -88,6 +98,8 @@ static int reserve(struct emmap_offsets *list, size_t n)
 int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
 {
     int rc = reserve(&txn->retired, FEW);
+    if (rc == 0)
+        rc = emmap_reserve_dropped(txn, FEW);
     if (rc != 0)
         return rc;
     if (bytes > txn->store->room)
@@ -95,31 +107,17 @@ int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
     return reach(txn, txn->space->frontier + bytes + SLACK);
 }
 
-/* What was made and dropped in this transaction */
-
-static void drop(struct emmap_txn *txn, uint64_t at, unsigned class)
+int emmap_prepare_end(struct emmap_txn *txn)
 {
-    uint64_t *block = emmap_at(txn->store, at);
-    block[1] = txn->any_dropped[class >> 6] >> (class & 63) & 1 ? txn->dropped[class] : 0;
-    txn->dropped[class] = at;
-    txn->any_dropped[class >> 6] |= UINT64_C(1) << (class & 63);
-}
-
-static uint64_t take_dropped(struct emmap_txn *txn, unsigned class)
-{
-    if (!(txn->any_dropped[class >> 6] >> (class & 63) & 1))
-        return 0;
-    uint64_t at = txn->dropped[class];
-    txn->dropped[class] = ((uint64_t *)emmap_at(txn->store, at))[1];
-    if (txn->dropped[class] == 0)
-        txn->any_dropped[class >> 6] &= ~(UINT64_C(1) << (class & 63));
-    return at;
+    uint64_t n = txn->retired.n + txn->dropped.n + SWEEP + 4;
+    return emmap_prepare(txn, 1024 * (n / EMMAP_CHUNK_ENTRIES + 1 + (n < EMMAP_CLASSES ? n : EMMAP_CLASSES)));
 }
 
 /* Makes free blocks of `n` bytes that belong to nobody: multiples of 16. */
-static void cut(struct emmap_txn *txn, uint64_t at, uint64_t n)
+static int cut(struct emmap_txn *txn, uint64_t at, uint64_t n)
 {
-    while (n != 0) {
+    int rc = 0;
+    while (n != 0 && rc == 0) {
         unsigned class = emmap_class_of(n);
         if (class == EMMAP_CLASSES || emmap_class_size(class) > n)
             class--;
@@ -127,10 +125,11 @@ static void cut(struct emmap_txn *txn, uint64_t at, uint64_t n)
             class--;
         /* SAFETY: before the frontier, and the caller's alone. */
         *(uint64_t *)emmap_at(txn->store, at) = EMMAP_HEADER(txn->txn, EMMAP_FREE_BLOCK, class);
-        drop(txn, at, class);
+        rc = emmap_drop(txn, at, class);
         at += emmap_class_size(class);
         n -= emmap_class_size(class);
     }
+    return rc;
 }
 
 /* The queues */
@@ -144,64 +143,76 @@ static uint64_t old_ones(const struct emmap_protected *found, uint64_t base)
     return mix;
 }
 
-static int look_at_pins(struct emmap_txn *txn)
+/* Looks at the pins, at most once in a transaction. */
+static int look_at_pins(struct emmap_txn *txn, unsigned class)
 {
     struct emmap_protected *found = txn->store->protected;
-    if (txn->scanned || (found->scanned != 0 && txn->base - found->scanned < SCAN_EVERY))
+    if (txn->scanned || (found->scanned != 0 && txn->base - found->scanned < SCAN_EVERY &&
+                         txn->space->frontier - txn->before->frontier < SCAN_FOR &&
+                         emmap_class_size(class) < LARGE_BLOCK))
         return 0;
     uint64_t before = old_ones(found, txn->base);
     int is_first = found->scanned == 0;
     txn->scanned = 1;
-    int rc = emmap_scan(txn->store, found->n > 2 && txn->base / REAP_EVERY != found->scanned / REAP_EVERY);
+    int rc = emmap_scan(txn->store);
     if (is_first || before != old_ones(found, txn->base))
         txn->sweep = txn->space->held.count;
     return rc;
 }
 
-/* The block of a queue's entry: 0, or -EUCLEAN. */
-static int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class, uint64_t *birth)
+/* Is it better to have this head wait elsewhere? */
+static int is_in_the_way(const struct emmap_txn *txn, unsigned class, uint64_t retired)
 {
-    const uint64_t *block = emmap_bytes_at(store, at, 16);
-    if (block == NULL || EMMAP_CLASS(*block) >= EMMAP_CLASSES ||
-        !emmap_has(store, at, emmap_class_size(EMMAP_CLASS(*block))))
-        return emmap_wrong(store, at, "no block lies here, but it is to be used again");
-    *class = EMMAP_CLASS(*block);
+    const struct emmap_space *space = txn->space;
+    return retired + PATIENCE <= txn->base || emmap_class_size(class) >= LARGE_BLOCK ||
+           space->retired - space->in_held > space->frontier / 4;
+}
+
+/* The block of a queue's entry: 0, or -EUCLEAN. Its header counts for nothing but its birth. */
+static int look_at_entry(struct emmap_store *store, const struct emmap_retired *entry, uint64_t *birth)
+{
+    unsigned class = EMMAP_RETIRED_CLASS(entry->when);
+    const uint64_t *block = class < EMMAP_CLASSES ? emmap_bytes_at(store, entry->block, emmap_class_size(class)) : NULL;
+    if (block == NULL)
+        return emmap_wrong(store, entry->block, "no block lies here, but it is to be used again");
     *birth = EMMAP_BIRTH(*block);
     return 0;
 }
 
-/* A block of the class that nobody sees any more, from the head of its queue; 0 when there is none. */
-static uint64_t take_free(struct emmap_txn *txn, unsigned class, int *rc)
+/* A block of the class that nobody sees any more, from the head of its queue; 0 when there is none. `may_move`:
+ * blocks that somebody sees may be moved out of its way. */
+static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, int *rc)
 {
     struct emmap_fifo *fifo = &txn->space->fifos[class];
     struct emmap_protected *found = txn->store->protected;
     struct emmap_retired head;
     for (int moved = 0; fifo->count != 0 && moved < MOST_MOVES;) {
-        unsigned is_class;
         uint64_t birth;
         *rc = emmap_queue_head(txn, class, &head);
         if (*rc == 0)
-            *rc = look_at_block(txn->store, head.block, &is_class, &birth);
-        if (*rc == 0 && is_class != class)
+            *rc = look_at_entry(txn->store, &head, &birth);
+        if (*rc == 0 && EMMAP_RETIRED_CLASS(head.when) != class)
             *rc = emmap_wrong(txn->store, head.block, "a queue of free blocks holds one of another size");
         if (*rc != 0)
             return 0;
-        if (emmap_is_free(found, birth, head.txn)) {
+        uint64_t retired = EMMAP_RETIRED_TXN(head.when);
+        if (emmap_is_free(found, birth, retired)) {
             emmap_queue_pop(txn, class);
             txn->space->retired -= emmap_class_size(class);
             return head.block;
         }
-        uint64_t scanned = found->scanned;
-        *rc = look_at_pins(txn);
+        int before = txn->scanned;
+        *rc = look_at_pins(txn, class);
         if (*rc != 0)
             return 0;
-        if (found->scanned != scanned)
+        if (txn->scanned != before)
             continue;
         /* Somebody reads it. If he has just begun he is soon done; an old reader would make all the blocks
          * behind this one wait, too. */
-        if (head.txn > found->scanned || head.txn > found->tentative || head.txn + PATIENCE > txn->base)
+        if (!may_move || retired > found->scanned || retired > found->tentative ||
+            !is_in_the_way(txn, class, retired))
             return 0;
-        *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, head.txn);
+        *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, class, retired);
         if (*rc != 0)
             return 0;
         txn->space->in_held += emmap_class_size(class);
@@ -215,18 +226,16 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int *rc)
  * cut. */
 static uint64_t take_larger(struct emmap_txn *txn, unsigned class, int *rc)
 {
-    struct emmap_space *space = txn->space;
+    const struct emmap_space *space = txn->space;
     uint64_t size = emmap_class_size(class);
     for (unsigned larger = class + 8; larger < EMMAP_CLASSES; larger++) {
         if (!(space->filled[larger >> 6] >> (larger & 63) & 1))
             continue;
-        uint64_t at = take_free(txn, larger, rc);
-        if (*rc != 0)
-            return 0;
-        if (at != 0) {
-            cut(txn, at + size, emmap_class_size(larger) - size);
-            return at;
-        }
+        uint64_t at = take_free(txn, larger, 0, rc);
+        if (at != 0)
+            *rc = cut(txn, at + size, emmap_class_size(larger) - size);
+        if (at != 0 || *rc != 0)
+            return *rc == 0 ? at : 0;
     }
     return 0;
 }
@@ -234,20 +243,19 @@ static uint64_t take_larger(struct emmap_txn *txn, unsigned class, int *rc)
 static uint64_t take_new(struct emmap_txn *txn, unsigned class, int *rc)
 {
     struct emmap_space *space = txn->space;
-    uint64_t size = emmap_class_size(class), at = round_up(space->frontier, emmap_class_alignment(class));
-    if (space->retired > (space->frontier - EMMAP_BLOCKS_AT) / 2 && space->retired > EMMAP_BLOCKS_AT) {
-        uint64_t larger = take_larger(txn, class, rc);
-        if (larger != 0 || *rc != 0)
-            return larger;
-        at = round_up(space->frontier, emmap_class_alignment(class));
-    }
-    *rc = reach(txn, at + size);
+    uint64_t gap = space->frontier, at = round_up(gap, emmap_class_alignment(class));
+    *rc = reach(txn, at + emmap_class_size(class));
     if (*rc != 0)
         return 0;
-    uint64_t gap = space->frontier;
-    space->frontier = at + size;
-    cut(txn, gap, at - gap);
-    return at;
+    space->frontier = at + emmap_class_size(class);
+    *rc = cut(txn, gap, at - gap);
+    return *rc == 0 ? at : 0;
+}
+
+static int is_much_free(const struct emmap_space *space)
+{
+    uint64_t free = space->retired - space->in_held;
+    return free > EMMAP_BLOCKS_AT && free > (space->frontier - EMMAP_BLOCKS_AT) / 2;
 }
 
 uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, int *rc)
@@ -258,14 +266,28 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
         *rc = -EFBIG;
         return 0;
     }
-    uint64_t at = take_dropped(txn, class);
+    uint64_t at = emmap_take_dropped(txn, class);
     if (at == 0)
-        at = take_free(txn, class, rc);
+        at = take_free(txn, class, kind != EMMAP_CHUNK, rc);
+    if (at == 0 && *rc == 0 && kind != EMMAP_CHUNK && is_much_free(txn->space))
+        at = take_larger(txn, class, rc);
     if (at == 0 && *rc == 0)
         at = take_new(txn, class, rc);
     if (at != 0)
         *(uint64_t *)emmap_at(txn->store, at) = EMMAP_HEADER(txn->txn, kind, class);
     return at;
+}
+
+/* A block that is reached: its header tells what it is. */
+static int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class, uint64_t *birth)
+{
+    const uint64_t *block = emmap_bytes_at(store, at, 16);
+    uint64_t header = block == NULL ? 0 : *block;
+    *class = EMMAP_CLASS(header);
+    *birth = EMMAP_BIRTH(header);
+    if (block == NULL || *class >= EMMAP_CLASSES || !emmap_has(store, at, emmap_class_size(*class)))
+        return emmap_wrong(store, at, "no block of the store lies here, but it is to be replaced");
+    return 0;
 }
 
 int emmap_retire_later(struct emmap_txn *txn, uint64_t at)
@@ -283,11 +305,7 @@ int emmap_retire(struct emmap_txn *txn, uint64_t at)
     int rc = look_at_block(txn->store, at, &class, &birth);
     if (rc != 0)
         return rc;
-    if (birth == txn->txn) {
-        drop(txn, at, class);
-        return 0;
-    }
-    return emmap_retire_later(txn, at);
+    return birth == txn->txn ? emmap_drop(txn, at, class) : emmap_retire_later(txn, at);
 }
 
 void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, uint64_t capacity, int *rc)
@@ -303,9 +321,9 @@ void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, 
     uint64_t new = emmap_allocate(txn, kind, capacity, rc);
     if (new == 0)
         return NULL;
-    /* SAFETY: both blocks have `n` bytes; the new one is ours. */
+    /* SAFETY: both blocks have `n` bytes; the new one is ours. In a damaged file they may overlap. */
     unsigned char *block = emmap_at(txn->store, new);
-    memcpy(block + 8, (const unsigned char *)old + 8, n - 8);
+    memmove(block + 8, (const unsigned char *)old + 8, n - 8);
     *rc = emmap_retire(txn, *at);
     if (*rc != 0)
         return NULL;
@@ -317,22 +335,27 @@ void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, 
 static int sweep(struct emmap_txn *txn)
 {
     struct emmap_space *space = txn->space;
-    for (int i = 0; i < SWEEP && txn->sweep != 0 && space->held.count != 0; i++, txn->sweep--) {
+    size_t n = txn->sweep < SWEEP ? txn->sweep : SWEEP;
+    if (n == 0)
+        n = 1;
+    for (; n != 0 && space->held.count != 0; n--) {
         struct emmap_retired head;
-        unsigned class;
         uint64_t birth;
         int rc = emmap_queue_head(txn, EMMAP_HELD, &head);
         if (rc == 0)
-            rc = look_at_block(txn->store, head.block, &class, &birth);
+            rc = look_at_entry(txn->store, &head, &birth);
         if (rc != 0)
             return rc;
-        int is_free = emmap_is_free(txn->store->protected, birth, head.txn);
-        rc = emmap_queue_append(txn, is_free ? class : EMMAP_HELD, head.block, head.txn);
+        unsigned class = EMMAP_RETIRED_CLASS(head.when);
+        uint64_t retired = EMMAP_RETIRED_TXN(head.when);
+        int is_free = emmap_is_free(txn->store->protected, birth, retired);
+        rc = emmap_queue_append(txn, is_free ? class : EMMAP_HELD, head.block, class, retired);
         if (rc != 0)
             return rc;
         emmap_queue_pop(txn, EMMAP_HELD);
         if (is_free)
             space->in_held -= emmap_class_size(class);
+        txn->swept++;
     }
     return 0;
 }
@@ -381,24 +404,29 @@ int emmap_space_begin(struct emmap_txn *txn)
     txn->space = space;
     txn->before = before;
     txn->scanned = 0;
+    txn->swept = 0;
     txn->retired.n = 0;
-    memset(txn->any_dropped, 0, sizeof txn->any_dropped);
+    emmap_forget_dropped(txn);
     return 0;
 }
 
 /* Appends a block that this transaction has replaced to the queue of its class. */
 static int give(struct emmap_txn *txn, uint64_t at)
 {
-    unsigned class = EMMAP_CLASS(*(const uint64_t *)emmap_at(txn->store, at));
+    unsigned class;
+    uint64_t birth;
+    int rc = look_at_block(txn->store, at, &class, &birth);
+    if (rc != 0)
+        return rc;
     txn->space->retired += emmap_class_size(class);
-    return emmap_queue_append(txn, class, at, txn->txn);
+    return emmap_queue_append(txn, class, at, class, txn->txn);
 }
 
 int emmap_space_end(struct emmap_txn *txn)
 {
     int rc = 0;
     if (txn->space->held.count != 0) {
-        rc = look_at_pins(txn);
+        rc = look_at_pins(txn, 0);
         if (rc == 0)
             rc = sweep(txn);
     }
@@ -406,11 +434,9 @@ int emmap_space_end(struct emmap_txn *txn)
     for (size_t i = 0;;) {
         for (; rc == 0 && i < txn->retired.n; i++)
             rc = give(txn, txn->retired.at[i]);
-        unsigned word = 0;
-        while (word < 4 && txn->any_dropped[word] == 0)
-            word++;
-        if (rc != 0 || word == 4)
+        unsigned class = emmap_any_dropped(txn);
+        if (rc != 0 || class == EMMAP_CLASSES)
             return rc;
-        rc = give(txn, take_dropped(txn, word * 64 + (unsigned)__builtin_ctzll(txn->any_dropped[word])));
+        rc = give(txn, emmap_take_dropped(txn, class));
     }
 }

@@ -18,7 +18,7 @@ struct emmap_txn {
     struct emmap_space *space;  /* which it fills */
     const struct emmap_space *before;
 
-    size_t sweep;               /* entries of `held` that are still to be looked at again */
+    size_t sweep, swept;        /* entries of `held` that are still to be looked at again; and were, by this one */
     int scanned;                /* it has looked at the pins itself */
     uint64_t root;              /* offset of the live root record */
     uint64_t directory, names;  /* as they are by now */
@@ -29,9 +29,18 @@ struct emmap_txn {
         size_t n, capacity;
     } retired;
 
-    /* Blocks that it has made and dropped, by class; chained through their second word. */
-    uint64_t dropped[EMMAP_CLASSES];
-    uint64_t any_dropped[4];
+    /* Blocks that it has made and dropped: a list for each class, in memory of our own. A list through the
+     * blocks would lead anywhere in a damaged file, where two of them may overlap. */
+    struct emmap_dropped {
+        struct emmap_dropped_block {
+            uint64_t at;
+            size_t next;        /* its number, counted from 1; 0: the last */
+        } *blocks;
+        size_t n, capacity;
+        size_t unused;          /* those that were taken again: a list, too */
+        size_t first[EMMAP_CLASSES];
+        uint64_t any[4];        /* bit c: list c is not empty */
+    } dropped;
 };
 
 /* Sees to it that so many bytes (and a few hundred replaced blocks) cannot fail to be had by what follows:
@@ -52,6 +61,19 @@ int emmap_retire(struct emmap_txn *txn, uint64_t at);
 /* The same for a block that this transaction shall not use again, though it has made it. */
 int emmap_retire_later(struct emmap_txn *txn, uint64_t at);
 
+/* Of blocks that were dropped. Room for so many more; one more; */
+int emmap_reserve_dropped(struct emmap_txn *txn, size_t n);
+int emmap_drop(struct emmap_txn *txn, uint64_t at, unsigned class);
+
+/* A block of the class that was dropped, which is so no longer; 0: there is none. */
+uint64_t emmap_take_dropped(struct emmap_txn *txn, unsigned class);
+
+/* The first class of which there are any; EMMAP_CLASSES: there are none. */
+unsigned emmap_any_dropped(const struct emmap_txn *txn);
+
+/* Forgets them. */
+void emmap_forget_dropped(struct emmap_txn *txn);
+
 /* Was the block born since the transaction began, and since the last savepoint? Then it may be changed. */
 static inline int emmap_is_ours(const struct emmap_txn *txn, const void *block)
 {
@@ -69,8 +91,9 @@ static inline void *emmap_at(const struct emmap_store *store, uint64_t at)
 }
 
 /* Used by commit.c: begins to fill the other space; appends what was replaced, so that the space is complete
- * but for its number. */
+ * but for its number; and prepares that. */
 int emmap_space_begin(struct emmap_txn *txn);
+int emmap_prepare_end(struct emmap_txn *txn);
 int emmap_space_end(struct emmap_txn *txn);
 
 #endif

@@ -109,64 +109,88 @@ const unsigned char *emmap_entry_payload(struct emmap_store *store, const struct
     return payload;
 }
 
-/* What changes */
+/* What changes. A leaf is read into memory of our own, changed there and written as a whole: in a damaged
+ * file the blocks that are allocated meanwhile may lie across it. */
 
-/* All slots of the node that the leaf's bits stand for. */
-static void refer(const struct spot *spot, const struct emmap_leaf *leaf, unsigned level, uint64_t at)
+#define MOST_ENTRIES 256
+
+struct entries {
+    unsigned n, bits;
+    uint32_t tags[MOST_ENTRIES];
+    uint64_t at[MOST_ENTRIES];
+};
+
+static int read_leaf(struct emmap_store *store, uint64_t at, unsigned level, struct entries *entries)
+{
+    const struct emmap_leaf *leaf = emmap_leaf_at(store, at, level);
+    if (leaf == NULL)
+        return emmap_wrong_rc(store);
+    entries->n = leaf->n;
+    entries->bits = leaf->bits;
+    memcpy(entries->tags, leaf->tags, entries->n * sizeof *entries->tags);
+    memcpy(entries->at, emmap_leaf_entries(leaf), entries->n * sizeof *entries->at);
+    return 0;
+}
+
+static void append(struct entries *entries, uint32_t tag, uint64_t at)
+{
+    entries->tags[entries->n] = tag;
+    entries->at[entries->n++] = at;
+}
+
+/* SAFETY: the block at `at` is ours, and has room for so many entries, a multiple of 4. */
+static void write_leaf(struct emmap_txn *txn, uint64_t at, unsigned capacity, const struct entries *entries)
+{
+    struct emmap_leaf *leaf = emmap_at(txn->store, at);
+    leaf->n = (uint16_t)entries->n;
+    leaf->capacity = (uint16_t)capacity;
+    leaf->bits = (uint16_t)entries->bits;
+    leaf->zero = 0;
+    memcpy(leaf->tags, entries->tags, entries->n * sizeof *entries->tags);
+    memcpy(leaf->tags + capacity, entries->at, entries->n * sizeof *entries->at);
+}
+
+static uint64_t new_leaf(struct emmap_txn *txn, const struct entries *entries, int *rc)
+{
+    unsigned capacity = (entries->n + 3) & ~3U;
+    uint64_t at = emmap_allocate(txn, EMMAP_LEAF, emmap_leaf_bytes(capacity), rc);
+    if (at != 0)
+        write_leaf(txn, at, capacity, entries);
+    return at;
+}
+
+/* All slots of the node that so many bits stand for. */
+static void refer(const struct spot *spot, unsigned bits, unsigned level, uint64_t at)
 {
     if (spot->node == NULL) {
         *spot->at = at;
         return;
     }
-    unsigned width = emmap_leaf_width(leaf, level), from = spot->slot & ~(width - 1);
+    unsigned width = 1U << (4 * level - bits), from = spot->slot & ~(width - 1);
     for (unsigned i = 0; i < width; i++)
         spot->node->refs[from + i] = at;
 }
 
-static unsigned round_4(unsigned n)
+/* Writes the leaf of the spot: where it is, if that is ours and has the room. */
+static int put_leaf(struct emmap_txn *txn, const struct spot *spot, unsigned level, const struct entries *entries)
 {
-    return (n + 3) & ~3U;
-}
-
-static struct emmap_leaf *new_leaf(struct emmap_txn *txn, unsigned capacity, unsigned bits, uint64_t *at, int *rc)
-{
-    *at = emmap_allocate(txn, EMMAP_LEAF, emmap_leaf_bytes(capacity), rc);
-    if (*at == 0)
-        return NULL;
-    struct emmap_leaf *leaf = emmap_at(txn->store, *at);
-    leaf->n = 0;
-    leaf->capacity = (uint16_t)capacity;
-    leaf->bits = (uint16_t)bits;
-    leaf->zero = 0;
-    return leaf;
-}
-
-static void append(struct emmap_leaf *leaf, uint32_t tag, uint64_t entry)
-{
-    leaf->tags[leaf->n] = tag;
-    emmap_leaf_entries(leaf)[leaf->n++] = entry;
-}
-
-/* The leaf at the spot, ours and with room for `n` entries. */
-static struct emmap_leaf *own_leaf(struct emmap_txn *txn, const struct spot *spot, unsigned level, unsigned n, int *rc)
-{
-    uint64_t at, old_at = *spot->at;
-    const struct emmap_leaf *old = emmap_leaf_at(txn->store, old_at, level);
-    if (old == NULL) {
-        *rc = emmap_wrong_rc(txn->store);
-        return NULL;
+    int rc = 0;
+    uint64_t old_at = *spot->at, at = old_at;
+    const struct emmap_leaf *old = emmap_block_at(txn->store, old_at, EMMAP_LEAF, sizeof *old);
+    if (old == NULL)
+        return emmap_wrong_rc(txn->store);
+    unsigned capacity = old->capacity;
+    if (emmap_is_ours(txn, old) && capacity >= entries->n && capacity % 4 == 0 &&
+        emmap_has(txn->store, old_at, emmap_leaf_bytes(capacity))) {
+        write_leaf(txn, at, capacity, entries);
+    } else {
+        at = new_leaf(txn, entries, &rc);
+        if (at == 0)
+            return rc;
+        rc = emmap_retire(txn, old_at);
     }
-    if (emmap_is_ours(txn, old) && old->capacity >= n)
-        return (struct emmap_leaf *)old;
-    struct emmap_leaf *leaf = new_leaf(txn, round_4(n > old->n ? n : old->n), old->bits, &at, rc);
-    if (leaf == NULL)
-        return NULL;
-    leaf->n = old->n;
-    memcpy(leaf->tags, old->tags, old->n * sizeof leaf->tags[0]);
-    memcpy(emmap_leaf_entries(leaf), emmap_leaf_entries(old), old->n * sizeof(uint64_t));
-    refer(spot, leaf, level, at);
-    *rc = emmap_retire(txn, old_at);
-    return *rc == 0 ? leaf : NULL;
+    refer(spot, entries->bits, level, at);
+    return rc;
 }
 
 /* Follows the hash to its leaf, and makes all nodes on the way ours: the number of nodes above the leaf, or
@@ -205,19 +229,16 @@ static int bit_of(struct emmap_store *store, uint32_t tag, uint64_t at, unsigned
 }
 
 /* Makes two leaves of one that is full, by the next bit of the hash; under a new node if need be. The spot is
- * then that of the half that the hash belongs to. */
-static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint64_t hash)
+ * then that of the half that the hash belongs to, which is yet to be put there; the other one is. */
+static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint64_t hash, struct entries *entries)
 {
     int rc = 0;
-    uint64_t old_at = *spot->at, node_at, halves_at[2];
-    const struct emmap_leaf *old = emmap_leaf_at(txn->store, old_at, *level);
-    if (old == NULL)
-        return emmap_wrong_rc(txn->store);
-    unsigned bits = old->bits;
+    struct entries halves[2];
+    unsigned bits = entries->bits;
     if (bits == 4 * *level) {
         if (*level == EMMAP_DEEPEST)
             return -EOVERFLOW;
-        node_at = emmap_allocate(txn, EMMAP_NODE, sizeof(struct emmap_node), &rc);
+        uint64_t old_at = *spot->at, node_at = emmap_allocate(txn, EMMAP_NODE, sizeof(struct emmap_node), &rc);
         if (node_at == 0)
             return rc;
         struct emmap_node *node = emmap_at(txn->store, node_at);
@@ -228,44 +249,37 @@ static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint
         unsigned slot = emmap_slot_of(hash, (*level)++);
         *spot = (struct spot){.at = &node->refs[slot], .node = node, .slot = slot};
     }
-    struct emmap_leaf *halves[2];
-    unsigned ones = 0;
-    unsigned char sides[256];
-    for (unsigned i = 0; i < old->n; i++) {
-        sides[i] = (unsigned char)bit_of(txn->store, old->tags[i], emmap_leaf_entries(old)[i], bits, &rc);
-        ones += sides[i];
+    for (unsigned half = 0; half < 2; half++) {
+        halves[half].n = 0;
+        halves[half].bits = bits + 1;
     }
+    for (unsigned i = 0; i < entries->n; i++)
+        append(&halves[bit_of(txn->store, entries->tags[i], entries->at[i], bits, &rc)], entries->tags[i],
+               entries->at[i]);
     if (rc != 0)
         return rc;
     unsigned ours = hash >> (63 - bits) & 1;
-    for (unsigned half = 0; half < 2; half++) {
-        unsigned n = (half ? ones : old->n - ones) + (half == ours);
-        halves[half] = new_leaf(txn, round_4(n), bits + 1, &halves_at[half], &rc);
-        if (halves[half] == NULL)
-            return rc;
-    }
-    for (unsigned i = 0; i < old->n; i++)
-        append(halves[sides[i]], old->tags[i], emmap_leaf_entries(old)[i]);
-    for (unsigned half = 0; half < 2; half++) {
-        unsigned width = emmap_leaf_width(halves[half], *level);
-        struct spot side = *spot;
-        side.slot = half ? spot->slot | width : spot->slot & ~width;
-        refer(&side, halves[half], *level, halves_at[half]);
-    }
-    return emmap_retire(txn, old_at);
+    uint64_t at = new_leaf(txn, &halves[!ours], &rc);
+    if (at == 0)
+        return rc;
+    struct spot side = *spot;
+    side.slot ^= 1U << (4 * *level - bits - 1);
+    refer(&side, bits + 1, *level, at);
+    *entries = halves[ours];
+    return 0;
 }
 
 /* Puts an entry into the trie; `*old` is the one that it replaces, or 0. */
 static int insert(struct emmap_txn *txn, uint64_t *root, const struct emmap_key *key, uint64_t entry, uint64_t *old)
 {
     struct spot path[EMMAP_DEEPEST + 1];
+    struct entries entries = {.n = 0};
     const struct emmap_entry *found;
     int rc = 0;
     *old = 0;
     if (*root == 0) {
-        struct emmap_leaf *leaf = new_leaf(txn, 4, 0, root, &rc);
-        if (leaf != NULL)
-            append(leaf, emmap_tag(key->hash), entry);
+        append(&entries, emmap_tag(key->hash), entry);
+        *root = new_leaf(txn, &entries, &rc);
         return rc;
     }
     int depth = own_path(txn, root, key->hash, path);
@@ -277,27 +291,22 @@ static int insert(struct emmap_txn *txn, uint64_t *root, const struct emmap_key 
     int i = leaf == NULL ? -2 : find_in(txn->store, leaf, key, &found);
     if (i == -2)
         return emmap_wrong_rc(txn->store);
-    struct emmap_leaf *owned;
+    rc = read_leaf(txn->store, *spot.at, level, &entries);
+    if (rc != 0)
+        return rc;
     if (i >= 0) {
-        owned = own_leaf(txn, &spot, level, leaf->n, &rc);
-        if (owned == NULL)
-            return rc;
-        *old = emmap_leaf_entries(owned)[i];
-        emmap_leaf_entries(owned)[i] = entry;
-        return 0;
+        *old = entries.at[i];
+        entries.at[i] = entry;
+        return put_leaf(txn, &spot, level, &entries);
     }
-    while (leaf->n >= EMMAP_LEAF_MOST && leaf->bits < 64) {
-        rc = split(txn, &spot, &level, key->hash);
-        leaf = rc == 0 ? emmap_leaf_at(txn->store, *spot.at, level) : NULL;
-        if (leaf == NULL)
-            return rc != 0 ? rc : emmap_wrong_rc(txn->store);
-    }
-    if (leaf->n >= EMMAP_LEAF_END)
-        return -EOVERFLOW;
-    owned = own_leaf(txn, &spot, level, leaf->n + 1U, &rc);
-    if (owned != NULL)
-        append(owned, emmap_tag(key->hash), entry);
-    return rc;
+    while (rc == 0 && entries.n >= EMMAP_LEAF_MOST && entries.bits < 64)
+        rc = split(txn, &spot, &level, key->hash, &entries);
+    if (rc == 0 && entries.n >= EMMAP_LEAF_END)
+        rc = -EOVERFLOW;
+    if (rc != 0)
+        return rc;
+    append(&entries, emmap_tag(key->hash), entry);
+    return put_leaf(txn, &spot, level, &entries);
 }
 
 /* Gives up an entry, with its value. */
@@ -360,58 +369,46 @@ int emmap_trie_put(struct emmap_txn *txn, uint64_t *root, uint64_t *count, const
 }
 
 /* Takes an entry out of its leaf, and makes one of leaves that have become small. */
-static int take_out(struct emmap_txn *txn, uint64_t *root, struct spot *path, unsigned level, unsigned i)
+static int take_out(struct emmap_txn *txn, uint64_t *root, struct spot *path, unsigned level, unsigned i,
+                    struct entries *entries)
 {
-    int rc = 0;
-    struct emmap_leaf *leaf = own_leaf(txn, &path[level], level, 0, &rc);
-    if (leaf == NULL)
-        return rc;
-    leaf->n--;
-    leaf->tags[i] = leaf->tags[leaf->n];
-    emmap_leaf_entries(leaf)[i] = emmap_leaf_entries(leaf)[leaf->n];
+    struct entries beside;
+    int rc;
+    entries->n--;
+    entries->tags[i] = entries->tags[entries->n];
+    entries->at[i] = entries->at[entries->n];
     while (level > 0) {
         struct spot *spot = &path[level];
-        uint64_t at = *spot->at, beside_at, merged_at;
-        if (leaf->bits == 4 * (level - 1)) {
+        if (entries->bits == 4 * (level - 1)) {
             /* It is all that is left of its node, and takes its place. */
             uint64_t node_at = (uint64_t)((unsigned char *)spot->node - txn->store->base);
-            *path[level - 1].at = at;
+            *path[level - 1].at = *spot->at;
             rc = emmap_retire(txn, node_at);
             if (rc != 0)
                 return rc;
             level--;
             continue;
         }
-        if (leaf->n > MERGE_AT / 2)
-            return 0;
-        unsigned width = emmap_leaf_width(leaf, level);
-        beside_at = spot->node->refs[spot->slot ^ width];
+        uint64_t beside_at = spot->node->refs[spot->slot ^ 1U << (4 * level - entries->bits)];
         const uint64_t *block = emmap_bytes_at(txn->store, beside_at, 16);
-        if (block == NULL || EMMAP_KIND(*block) != EMMAP_LEAF)
-            return 0;
-        const struct emmap_leaf *beside = emmap_leaf_at(txn->store, beside_at, level);
-        if (beside == NULL)
-            return emmap_wrong_rc(txn->store);
-        if (beside_at == at || beside->bits != leaf->bits || beside->n + leaf->n > MERGE_AT)
-            return 0;
-        /* A leaf may stand for all of its node for a moment: until the next turn. */
-        struct emmap_leaf *merged = new_leaf(txn, round_4(beside->n + leaf->n), leaf->bits - 1U, &merged_at, &rc);
-        if (merged == NULL)
-            return rc;
-        for (unsigned k = 0; k < leaf->n; k++)
-            append(merged, leaf->tags[k], emmap_leaf_entries(leaf)[k]);
-        for (unsigned k = 0; k < beside->n; k++)
-            append(merged, beside->tags[k], emmap_leaf_entries(beside)[k]);
-        refer(spot, merged, level, merged_at);
-        rc = emmap_retire(txn, at);
-        if (rc == 0)
-            rc = emmap_retire(txn, beside_at);
+        if (entries->n > MERGE_AT / 2 || block == NULL || EMMAP_KIND(*block) != EMMAP_LEAF)
+            return put_leaf(txn, spot, level, entries);
+        rc = read_leaf(txn->store, beside_at, level, &beside);
         if (rc != 0)
             return rc;
-        leaf = merged;
+        if (beside_at == *spot->at || beside.bits != entries->bits || beside.n + entries->n > MERGE_AT)
+            return put_leaf(txn, spot, level, entries);
+        for (unsigned k = 0; k < beside.n; k++)
+            append(entries, beside.tags[k], beside.at[k]);
+        /* It may stand for all of its node for a moment: until the next turn. */
+        entries->bits--;
+        refer(spot, entries->bits, level, *spot->at);
+        rc = emmap_retire(txn, beside_at);
+        if (rc != 0)
+            return rc;
     }
-    if (leaf->n != 0)
-        return 0;
+    if (entries->n != 0)
+        return put_leaf(txn, &path[0], 0, entries);
     rc = emmap_retire(txn, *root);
     *root = 0;
     return rc;
@@ -420,6 +417,7 @@ static int take_out(struct emmap_txn *txn, uint64_t *root, struct spot *path, un
 int emmap_trie_remove(struct emmap_txn *txn, uint64_t *root, uint64_t *count, const struct emmap_key *key)
 {
     struct spot path[EMMAP_DEEPEST + 1];
+    struct entries entries;
     const struct emmap_entry *entry;
     int rc = emmap_trie_find(txn->store, *root, key, &entry);
     if (rc != 0 || entry == NULL)
@@ -434,8 +432,11 @@ int emmap_trie_remove(struct emmap_txn *txn, uint64_t *root, uint64_t *count, co
     int i = leaf == NULL ? -2 : find_in(txn->store, leaf, key, &entry);
     if (i < 0)
         return i == -2 ? emmap_wrong_rc(txn->store) : -ENOENT;
-    uint64_t at = emmap_leaf_entries(leaf)[i];
-    rc = take_out(txn, root, path, (unsigned)depth, (unsigned)i);
+    rc = read_leaf(txn->store, *path[depth].at, (unsigned)depth, &entries);
+    if (rc != 0)
+        return rc;
+    uint64_t at = entries.at[i];
+    rc = take_out(txn, root, path, (unsigned)depth, (unsigned)i, &entries);
     if (rc != 0)
         return rc;
     --*count;
@@ -444,26 +445,30 @@ int emmap_trie_remove(struct emmap_txn *txn, uint64_t *root, uint64_t *count, co
 
 /* All of it. A tree that is none would be walked for ever: `left` is how many blocks the file can have. */
 
-static int drop_block(struct emmap_txn *txn, uint64_t at, uint64_t *left)
+static int count_block(struct emmap_txn *txn, uint64_t at, uint64_t *left)
 {
-    if ((*left)-- == 0) {
-        *left = 0;
+    if (*left == 0)
         return emmap_wrong(txn->store, at, "a dict refers to the same part of it again and again");
-    }
-    return emmap_retire(txn, at);
+    --*left;
+    return 0;
 }
 
 static int drop_below(struct emmap_txn *txn, uint64_t at, unsigned level, uint64_t *left)
 {
     const uint64_t *block = emmap_bytes_at(txn->store, at, 16);
-    int rc = 0;
+    int rc = count_block(txn, at, left);
+    if (rc != 0)
+        return rc;
     if (block != NULL && EMMAP_KIND(*block) == EMMAP_LEAF) {
         const struct emmap_leaf *leaf = emmap_leaf_at(txn->store, at, level);
         if (leaf == NULL)
             return emmap_wrong_rc(txn->store);
-        for (unsigned i = 0; rc == 0 && i < leaf->n; i++)
-            rc = retire_entry(txn, emmap_leaf_entries(leaf)[i]);
-        return rc != 0 ? rc : drop_block(txn, at, left);
+        for (unsigned i = 0; rc == 0 && i < leaf->n; i++) {
+            rc = count_block(txn, at, left);
+            if (rc == 0)
+                rc = retire_entry(txn, emmap_leaf_entries(leaf)[i]);
+        }
+        return rc != 0 ? rc : emmap_retire(txn, at);
     }
     const struct emmap_node *node = emmap_block_at(txn->store, at, EMMAP_NODE, sizeof *node);
     if (node == NULL || level == EMMAP_DEEPEST)
@@ -475,7 +480,7 @@ static int drop_below(struct emmap_txn *txn, uint64_t at, unsigned level, uint64
         if (rc != 0)
             return rc;
     }
-    return drop_block(txn, at, left);
+    return emmap_retire(txn, at);
 }
 
 int emmap_trie_drop(struct emmap_txn *txn, uint64_t root)

@@ -43,13 +43,15 @@ int emmap_trie_drop(struct emmap_txn *txn, uint64_t root);
 /* Walks all entries, in the order of their hashes. The trie does not change meanwhile. */
 struct emmap_cursor {
     struct emmap_store *store;
-    uint64_t left;              /* entries yet to come: the recorded count bounds the walk */
+    uint64_t left;              /* entries yet to come: the recorded count bounds the walk, */
+    uint64_t seen;              /* and so do the blocks seen, of which the file has room for so many only */
     int depth;                  /* nodes above the leaf; -1: at the end */
     struct {
         uint64_t node;
         unsigned slot;          /* the next */
     } path[17];
-    uint64_t leaf;              /* 0: to be found */
+    uint64_t leaf;
+    const uint64_t *entries;    /* of the leaf, `n` of them: it is looked at once */
     unsigned i, n;
 };
 void emmap_cursor_begin(struct emmap_cursor *cursor, struct emmap_store *store, uint64_t root, uint64_t count);
