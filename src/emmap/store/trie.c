@@ -273,11 +273,12 @@ static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint
 static int insert(struct emmap_txn *txn, uint64_t *root, const struct emmap_key *key, uint64_t entry, uint64_t *old)
 {
     struct spot path[EMMAP_DEEPEST + 1];
-    struct entries entries = {.n = 0};
+    struct entries entries;
     const struct emmap_entry *found;
     int rc = 0;
     *old = 0;
     if (*root == 0) {
+        entries.n = entries.bits = 0;
         append(&entries, emmap_tag(key->hash), entry);
         *root = new_leaf(txn, &entries, &rc);
         return rc;
