@@ -6,14 +6,15 @@ from libc.stdint cimport uint32_t, uint64_t
 cimport cython
 
 from collections.abc import Mapping, MutableMapping
-from types import GenericAlias
 
 from emmap.codec.keys cimport Key, key_back, key_done, key_of
 from emmap.codec.values cimport Encoded, encoded_copy, encoded_done, encoded_size
-from emmap.errors import ClosedError, ProtectionError
+from emmap.errors import ClosedError
 from emmap.mapping.memory cimport LARGE, emmap_lost_any
+from emmap.store.container cimport OTHER_KIND
 from emmap.store.core cimport *
-from emmap.store.moment cimport moment_of
+from emmap.store.handle cimport Handle
+from emmap.store.name cimport Name
 from emmap.store.reading cimport decode_copy, decode_here, is_plain
 
 from emmap.store.edit import Edit
@@ -22,9 +23,6 @@ from emmap.store.views import Items, Keys, Values
 
 cdef extern from "errno.h":
     int EFBIG, ENOENT
-
-# What `own` answers where the name is that of something else.
-cdef int OTHER_KIND = -4096
 
 cdef object MISSING = object()
 
@@ -47,7 +45,7 @@ cdef int hash_key(StoreFile file, object key, Key *held, emmap_key *it) except -
 
 
 @cython.final
-cdef class Dict:
+cdef class Dict(Container):
     """A dict in a store: shared, in the file, and safe against `kill -9`. `Store.dict` makes it.
 
     It is a `MutableMapping` with all that a dict has; the order is that of the keys' hashes. Keys are str,
@@ -71,41 +69,13 @@ cdef class Dict:
     True
     """
 
-    def __cinit__(self, Handle handle not None, name, Codec codec not None, Moment moment=None):
+    def __cinit__(self, Handle handle not None, name, Codec codec not None, *, Moment moment=None):
         cdef emmap_record record
-        self.handle, self.codec, self.moment = handle, codec, moment
-        self.called = Name(handle.opened() if moment is None else moment.file, name)
+        self.kind, self.codec = EMMAP_A_DICT, codec
+        self.called = Name(self.to_read(), name)
         self.see(&record)
 
     # Reading
-
-    cdef StoreFile see(self, emmap_record *record):
-        """The record as this thread sees it."""
-        cdef StoreFile file
-        cdef const emmap_record *found = NULL
-        cdef int rc
-        if self.moment is not None:
-            self.moment.record(self.called, record)
-            file = self.moment.file
-        else:
-            file = self.handle.opened()
-            if file.is_mine():
-                rc = emmap_record_find(&file.core, file.txn.directory, &self.called.key, &found)
-                if rc == 0 and found != NULL:
-                    record[0] = found[0]
-                elif rc == 0:
-                    rc = -ENOENT
-            else:
-                rc = emmap_record_see(&file.core, file.look(), &self.called.key, &self.last)
-                file.leave()
-                record[0] = self.last.record
-            file.raise_if_lost()
-            if rc == -ENOENT:
-                raise KeyError(self.called.text)
-            file.expect(rc, "read the store")
-        if record.kind != EMMAP_A_DICT:
-            raise TypeError(f"{self.called.text!r} is something else than a dict")
-        return file
 
     cdef object find(self, StoreFile file, const emmap_key *key, object default):
         """The value of a key, or the default."""
@@ -136,9 +106,7 @@ cdef class Dict:
             file.raise_if_lost()
             return default
         # Others take a pin of their own, and so do errors: to be told by those who know them.
-        moment = moment_of(file)
-        moment.record(self.called, &record)
-        self.see(&record)
+        moment = self.see_moment(&record)
         return self.find_in(file, record.root, key, default, True)
 
     cdef object find_in(self, StoreFile file, uint64_t root, const emmap_key *key, object default, bint pinned):
@@ -162,7 +130,7 @@ cdef class Dict:
     cdef object get_or(self, object key, object default):
         cdef Key held
         cdef emmap_key it
-        cdef StoreFile file = self.handle.opened() if self.moment is None else self.moment.file
+        cdef StoreFile file = self.to_read()
         hash_key(file, key, &held, &it)
         try:
             return self.find(file, &it, default)
@@ -184,7 +152,7 @@ cdef class Dict:
         cdef emmap_key it
         cdef emmap_record record
         cdef const emmap_entry *entry = NULL
-        cdef StoreFile file = self.handle.opened() if self.moment is None else self.moment.file
+        cdef StoreFile file = self.to_read()
         cdef int rc
         hash_key(file, key, &held, &it)
         try:
@@ -225,23 +193,16 @@ cdef class Dict:
         cdef StoreFile file
         cdef Moment moment
         wanted = list(keys)
-        moment = self.moment if self.moment is not None else moment_of(self.handle.opened())
+        moment = self.see_moment(&record)
         file = moment.file
         found = []
         for key in wanted:
-            self.see_in(moment, &record)
             hash_key(file, key, &held, &it)
             try:
                 found.append(self.find_in(file, record.root, &it, default, True))
             finally:
                 key_done(&held)
         return found
-
-    cdef int see_in(self, Moment moment, emmap_record *record) except -1:
-        moment.record(self.called, record)
-        if record.kind != EMMAP_A_DICT:
-            raise TypeError(f"{self.called.text!r} is something else than a dict")
-        return 0
 
     def view(self, key):
         """The value of a key as it lies in the file, in a snapshot: a memoryview of bytes, a read-only array.
@@ -292,8 +253,7 @@ cdef class Dict:
     def _walk(self, int what):
         cdef DictIterator it = DictIterator.__new__(DictIterator)
         cdef emmap_record record
-        it.moment = self.moment if self.moment is not None else moment_of(self.handle.opened())
-        self.see_in(it.moment, &record)
+        it.moment = self.see_moment(&record)
         it.codec, it.what = self.codec, what
         emmap_cursor_begin(&it.cursor, &it.moment.file.core, record.root, record.count)
         return it
@@ -336,27 +296,7 @@ cdef class Dict:
             return f"<Dict {self.called.text!r} of a closed store>"
         return f"Dict({self.called.text!r}, {self.copy()!r})"
 
-    def __reduce__(self):
-        raise TypeError("a dict of a store does not pickle: send its path and name, and open it there; or copy()")
-
-    __class_getitem__ = classmethod(GenericAlias)
-
-    @property
-    def name(self):
-        """Its name in the store."""
-        return self.called.text
-
     # Writing
-
-    cdef StoreFile to_write(self):
-        if self.moment is not None:
-            raise ProtectionError("a snapshot is for reading: write to the store's own dict")
-        return self.handle.to_write()
-
-    cdef int own(self, StoreFile file, emmap_record **record) noexcept:
-        """The record, in the transaction under way: an error as the core has them."""
-        cdef int rc = emmap_record_own(&file.txn, &self.called.key, record)
-        return OTHER_KIND if rc == 0 and record[0].kind != EMMAP_A_DICT else rc
 
     cdef int put(self, StoreFile file, const emmap_key *key, const Encoded *value) except 1:
         cdef emmap_record *record
@@ -388,15 +328,6 @@ cdef class Dict:
             return self.put(file, key, &encoded)
         finally:
             encoded_done(&encoded)
-
-    cdef int finish(self, StoreFile file, int rc) except -1:
-        """Ends what `file.begin_write` has begun."""
-        if rc == -ENOENT or rc == OTHER_KIND:
-            file.cancel_write()
-            if rc == OTHER_KIND:
-                raise TypeError(f"{self.called.text!r} is something else than a dict by now")
-            raise KeyError(self.called.text)
-        return self.handle.done(file, rc, "write to the store")
 
     def __setitem__(self, key, value):
         cdef Key held

@@ -343,7 +343,7 @@ cdef void move_lock(emmap_lock *lock, StoreFile file, unsigned char *before) noe
     # SAFETY: see `enlarge`.
     cdef emmap_place place = lock.place
     place.at, place.lost = file.core.base + (place.at - before), file.core.lost
-    emmap_lock_begin(lock, &place, file.core.base + (<unsigned char *>lock.word - before))
+    emmap_lock_begin(lock, &place, <void *>(file.core.base + (<unsigned char *>lock.word - before)))
 
 
 cdef MappedMemory map_whole(int fd, size, room):
