@@ -84,7 +84,7 @@ int emmap_commit(struct emmap_txn *txn)
 static int keep_dropped(struct emmap_txn *txn)
 {
     for (unsigned class; (class = emmap_any_dropped(txn)) != EMMAP_CLASSES;) {
-        int rc = emmap_retire_later(txn, emmap_take_dropped(txn, class));
+        int rc = emmap_retire_later(txn, emmap_take_dropped(txn, class), class);
         if (rc != 0)
             return rc;
     }

@@ -9,13 +9,34 @@ void emmap_cursor_begin(struct emmap_cursor *cursor, struct emmap_store *store, 
     cursor->leaf = root;
 }
 
-/* Asks for what will be looked at: the misses of one leaf's entries are waited for together. */
-static void prefetch(struct emmap_store *store, uint64_t at, unsigned lines)
+/* Asks for what will be looked at. */
+static inline void prefetch(struct emmap_store *store, uint64_t at, unsigned lines)
 {
-    if (at >= store->room)
+    if (at >= store->room - 256)
         return;
     for (unsigned i = 0; i < lines; i++)
-        __builtin_prefetch(store->base + at + 64 * i);
+        __builtin_prefetch(store->base + at + 64 * i, 0, 2);
+}
+
+/* The leaf that comes after this one, if it hangs on the same node: itself at first, and then its entries. Their
+ * misses are waited for together, and while the entries of this one are looked at. */
+static void prefetch_next(struct emmap_cursor *cursor, int its_entries)
+{
+    struct emmap_store *store = cursor->store;
+    if (cursor->depth == 0 || cursor->path[cursor->depth - 1].slot >= EMMAP_WAYS)
+        return;
+    const struct emmap_node *node = emmap_at(store, cursor->path[cursor->depth - 1].node);
+    uint64_t at = node->refs[cursor->path[cursor->depth - 1].slot];
+    if (!its_entries) {
+        prefetch(store, at, 4);
+        return;
+    }
+    const struct emmap_leaf *leaf = emmap_bytes_at(store, at, sizeof *leaf);
+    if (leaf == NULL || EMMAP_KIND(leaf->header) != EMMAP_LEAF || leaf->n > EMMAP_LEAF_MOST ||
+        leaf->capacity > EMMAP_LEAF_MOST || !emmap_has(store, at, emmap_leaf_bytes(leaf->capacity)))
+        return;
+    for (unsigned i = 0; i < leaf->n; i++)
+        prefetch(store, emmap_leaf_entries(leaf)[i], 3);
 }
 
 /* A tree that is none would be walked for ever. */
@@ -48,8 +69,11 @@ static int descend(struct emmap_cursor *cursor, uint64_t at)
             cursor->i = 0;
             cursor->n = leaf->n;
             cursor->entries = emmap_leaf_entries(leaf);
-            for (unsigned i = 0; i < cursor->n; i++)
-                prefetch(store, cursor->entries[i], 3);
+            if (!cursor->is_warm)
+                for (unsigned i = 0; i < cursor->n; i++)
+                    prefetch(store, cursor->entries[i], 3);
+            cursor->is_warm = 0;
+            prefetch_next(cursor, 0);
             return 0;
         }
         const struct emmap_node *node = emmap_block_at(store, at, EMMAP_NODE, sizeof *node);
@@ -67,7 +91,7 @@ static int next_leaf(struct emmap_cursor *cursor)
     struct emmap_store *store = cursor->store;
     while (cursor->depth > 0) {
         unsigned slot = cursor->path[cursor->depth - 1].slot;
-        if (slot >= 16) {
+        if (slot >= EMMAP_WAYS) {
             /* A node fills one slot of the one above. */
             if (--cursor->depth > 0)
                 cursor->path[cursor->depth - 1].slot++;
@@ -77,8 +101,6 @@ static int next_leaf(struct emmap_cursor *cursor)
             emmap_block_at(store, cursor->path[cursor->depth - 1].node, EMMAP_NODE, sizeof *node);
         if (node == NULL)
             return emmap_wrong_rc(store);
-        if (slot + 1 < 16)
-            prefetch(store, node->refs[slot + 1], 3);
         return descend(cursor, node->refs[slot]);
     }
     return emmap_wrong(store, cursor->leaf, "a dict has fewer keys than it says");
@@ -99,6 +121,10 @@ int emmap_cursor_next(struct emmap_cursor *cursor, const struct emmap_entry **en
         return rc;
     /* SAFETY: emmap_leaf_at has found as many entries in the file. */
     uint64_t at = cursor->entries[cursor->i++];
+    if (cursor->i == (cursor->n + 1) / 2) {
+        prefetch_next(cursor, 1);
+        cursor->is_warm = 1;
+    }
     cursor->left--;
     rc = see(cursor, at);
     if (rc != 0)

@@ -24,3 +24,6 @@ cdef class DictIterator:
     cdef Codec codec
     cdef int what
     cdef emmap_cursor cursor
+    cdef tuple pair                 # the last one
+
+    cdef tuple pair_of(self, object key, object value)

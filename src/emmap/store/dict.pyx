@@ -1,6 +1,9 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """`Dict`: a dict that lies in a store."""
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t
 
 cimport cython
@@ -23,6 +26,16 @@ from emmap.store.views import Items, Keys, Values
 
 cdef extern from "errno.h":
     int EFBIG, ENOENT
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object it) noexcept
+    PyObject *PyTuple_GET_ITEM(tuple it, Py_ssize_t i) noexcept
+    void PyTuple_SET_ITEM(tuple it, Py_ssize_t i, object value) noexcept
+    bint PyObject_GC_IsTracked(object it) noexcept
+    void PyObject_GC_Track(object it) noexcept
+
+# The kind of a key of bytes: see codec/keys.pyx.
+cdef int KEY_BYTES = 2
 
 cdef object MISSING = object()
 
@@ -575,6 +588,26 @@ cdef class Dict(Container):
 cdef class DictIterator:
     """Walks over one moment of a dict, which it keeps."""
 
+    cdef tuple pair_of(self, object key, object value):
+        """A pair, in the tuple of the last one where nobody has kept that: as dict's own iterator does."""
+        cdef tuple pair = self.pair
+        cdef PyObject *old_key
+        cdef PyObject *old_value
+        if pair is None or Py_REFCNT(pair) != 2:
+            self.pair = (key, value)
+            return self.pair
+        # SAFETY: nobody else has the tuple. It is whole before the old ones go, which may run Python.
+        old_key, old_value = PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)
+        Py_INCREF(key)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(pair, 0, key)
+        PyTuple_SET_ITEM(pair, 1, value)
+        Py_DECREF(<object>old_key)
+        Py_DECREF(<object>old_value)
+        if not PyObject_GC_IsTracked(pair):
+            PyObject_GC_Track(pair)
+        return pair
+
     def __iter__(self):
         return self
 
@@ -595,7 +628,10 @@ cdef class DictIterator:
             raise StopIteration
         key = value = None
         if self.what != VALUES:
-            key = key_back(entry.key_kind, emmap_entry_key(entry), entry.key_n)
+            if entry.key_kind == KEY_BYTES:
+                key = PyBytes_FromStringAndSize(<const char *>emmap_entry_key(entry), entry.key_n)
+            else:
+                key = key_back(entry.key_kind, emmap_entry_key(entry), entry.key_n)
         if self.what != KEYS:
             payload = emmap_entry_payload(&file.core, entry)
             if payload == NULL:
@@ -604,7 +640,7 @@ cdef class DictIterator:
         if emmap_lost_any(file.core.lost):
             file.raise_if_lost()
         if self.what == ITEMS:
-            return key, value
+            return self.pair_of(key, value)
         return key if self.what == KEYS else value
 
 

@@ -166,15 +166,17 @@ struct emmap_root {
     uint64_t names;
 };
 
-/* A trie: 4 bits of the hash for each level, from the top. A leaf stands for all hashes with the same
+/* A trie: 5 bits of the hash for each level, from the top. A leaf stands for all hashes with the same
  * first `bits` bits; all slots of its node that such hashes lead to refer to it. */
+#define EMMAP_WAY_BITS 5
+#define EMMAP_WAYS (1 << EMMAP_WAY_BITS)
 struct emmap_node {
     uint64_t header;
     uint64_t level;             /* 0: the root */
-    uint64_t refs[16];          /* nodes of the next level and leaves; never 0 */
+    uint64_t refs[EMMAP_WAYS];  /* nodes of the next level and leaves; never 0 */
 };
 
-#define EMMAP_LEAF_MOST 16      /* entries; more only where all 64 bits are the same */
+#define EMMAP_LEAF_MOST 16      /* entries; more only where the first 60 bits are the same */
 #define EMMAP_LEAF_END 255
 struct emmap_leaf {
     uint64_t header;

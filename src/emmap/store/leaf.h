@@ -8,7 +8,8 @@
 #include <emmintrin.h>
 #endif
 
-#define EMMAP_DEEPEST 16        /* nodes above a leaf: then all bits of the hash are the same */
+#define EMMAP_DEEPEST 12        /* nodes above a leaf */
+#define EMMAP_DEEPEST_BITS (EMMAP_DEEPEST * EMMAP_WAY_BITS)
 
 static inline uint64_t emmap_leaf_bytes(unsigned capacity)
 {
@@ -28,13 +29,13 @@ static inline uint32_t emmap_tag(uint64_t hash)
 
 static inline unsigned emmap_slot_of(uint64_t hash, unsigned level)
 {
-    return (unsigned)(hash >> (60 - 4 * level)) & 15;
+    return (unsigned)(hash >> (64 - EMMAP_WAY_BITS * (level + 1))) & (EMMAP_WAYS - 1);
 }
 
 /* Slots of its node that refer to a leaf which has `level` nodes above it. */
 static inline unsigned emmap_leaf_width(const struct emmap_leaf *leaf, unsigned level)
 {
-    return 1U << (4 * level - leaf->bits);
+    return 1U << (EMMAP_WAY_BITS * level - leaf->bits);
 }
 
 /* The leaf at an offset where a block of that kind was found, under so many nodes: NULL where it is damaged. */
@@ -43,9 +44,9 @@ static inline const struct emmap_leaf *emmap_leaf_at(struct emmap_store *store, 
     const struct emmap_leaf *leaf = emmap_block_at(store, at, EMMAP_LEAF, sizeof *leaf);
     if (leaf == NULL)
         return NULL;
-    unsigned above = 4 * level;
+    unsigned above = EMMAP_WAY_BITS * level;
     if (__builtin_expect(leaf->n > leaf->capacity || leaf->capacity % 4 != 0 || leaf->capacity > 256 ||
-                             leaf->bits > above || (level != 0 && leaf->bits + 4U <= above) ||
+                             leaf->bits > above || (level != 0 && leaf->bits + (unsigned)EMMAP_WAY_BITS <= above) ||
                              !emmap_has(store, at, emmap_leaf_bytes(leaf->capacity)), 0)) {
         emmap_wrong(store, at, "a leaf of a dict is damaged");
         return NULL;

@@ -60,6 +60,7 @@ struct emmap_protected {
     uint64_t tentative;         /* the least epoch of a TENTATIVE pin, or UINT64_MAX */
     size_t pins;                /* that were set, by whomever */
     uint64_t oldest;            /* the least of them */
+    uint64_t newest;            /* of `txns` */
     size_t n;
     uint64_t txns[EMMAP_PINS + 2]; /* ascending: of pins, of the last flush, of the one under way */
 };
@@ -75,7 +76,7 @@ int emmap_is_between(const struct emmap_protected *protected, uint64_t birth, ui
 static inline int emmap_is_free(const struct emmap_protected *protected, uint64_t birth, uint64_t retired)
 {
     return retired <= protected->scanned && retired <= protected->tentative &&
-           (protected->n == 0 || !emmap_is_between(protected, birth, retired));
+           (birth > protected->newest || !emmap_is_between(protected, birth, retired));
 }
 
 /* Who reads the oldest root: 0 and what is known, or -ENOENT when nobody reads. For statistics. */

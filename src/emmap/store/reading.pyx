@@ -6,11 +6,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from emmap.errors import CorruptFileError
 
 
-cdef object decode_here(StoreFile file, Codec codec, unsigned char tag, const unsigned char *payload, uint64_t n):
-    """The value. An error says where in the file it is.
-
-    SAFETY: the caller keeps the bytes: a pin that nobody else uses meanwhile, or plain values.
-    """
+cdef object decode_any(StoreFile file, Codec codec, unsigned char tag, const unsigned char *payload, uint64_t n):
+    """As decode_here."""
     try:
         return codec.decode(tag, payload, <Py_ssize_t>n)
     except CorruptFileError as error:

@@ -169,7 +169,7 @@ static int is_in_the_way(const struct emmap_txn *txn, unsigned class, uint64_t r
 }
 
 /* The block of a queue's entry: 0, or -EUCLEAN. Its header counts for nothing but its birth. */
-static int look_at_entry(struct emmap_store *store, const struct emmap_retired *entry, uint64_t *birth)
+static inline int look_at_entry(struct emmap_store *store, const struct emmap_retired *entry, uint64_t *birth)
 {
     unsigned class = EMMAP_RETIRED_CLASS(entry->when);
     const uint64_t *block = class < EMMAP_CLASSES ? emmap_bytes_at(store, entry->block, emmap_class_size(class)) : NULL;
@@ -185,9 +185,9 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, i
 {
     struct emmap_fifo *fifo = &txn->space->fifos[class];
     struct emmap_protected *found = txn->store->protected;
-    struct emmap_retired head;
+    struct emmap_retired head = {0, 0};
     for (int moved = 0; fifo->count != 0 && moved < MOST_MOVES;) {
-        uint64_t birth;
+        uint64_t birth = 0;
         *rc = emmap_queue_head(txn, class, &head);
         if (*rc == 0)
             *rc = look_at_entry(txn->store, &head, &birth);
@@ -279,7 +279,7 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
 }
 
 /* A block that is reached: its header tells what it is. */
-static int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class, uint64_t *birth)
+static inline int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class, uint64_t *birth)
 {
     const uint64_t *block = emmap_bytes_at(store, at, 16);
     uint64_t header = block == NULL ? 0 : *block;
@@ -290,11 +290,12 @@ static int look_at_block(struct emmap_store *store, uint64_t at, unsigned *class
     return 0;
 }
 
-int emmap_retire_later(struct emmap_txn *txn, uint64_t at)
+/* An offset is less than 2^56: its class fits in below. */
+int emmap_retire_later(struct emmap_txn *txn, uint64_t at, unsigned class)
 {
     int rc = reserve(&txn->retired, 1);
     if (rc == 0)
-        txn->retired.at[txn->retired.n++] = at;
+        txn->retired.at[txn->retired.n++] = at << 8 | class;
     return rc;
 }
 
@@ -305,7 +306,7 @@ int emmap_retire(struct emmap_txn *txn, uint64_t at)
     int rc = look_at_block(txn->store, at, &class, &birth);
     if (rc != 0)
         return rc;
-    return birth == txn->txn ? emmap_drop(txn, at, class) : emmap_retire_later(txn, at);
+    return birth == txn->txn ? emmap_drop(txn, at, class) : emmap_retire_later(txn, at, class);
 }
 
 void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, uint64_t capacity, int *rc)
@@ -339,8 +340,8 @@ static int sweep(struct emmap_txn *txn)
     if (n == 0)
         n = 1;
     for (; n != 0 && space->held.count != 0; n--) {
-        struct emmap_retired head;
-        uint64_t birth;
+        struct emmap_retired head = {0, 0};
+        uint64_t birth = 0;
         int rc = emmap_queue_head(txn, EMMAP_HELD, &head);
         if (rc == 0)
             rc = look_at_entry(txn->store, &head, &birth);
@@ -411,13 +412,8 @@ int emmap_space_begin(struct emmap_txn *txn)
 }
 
 /* Appends a block that this transaction has replaced to the queue of its class. */
-static int give(struct emmap_txn *txn, uint64_t at)
+static inline int give(struct emmap_txn *txn, uint64_t at, unsigned class)
 {
-    unsigned class;
-    uint64_t birth;
-    int rc = look_at_block(txn->store, at, &class, &birth);
-    if (rc != 0)
-        return rc;
     txn->space->retired += emmap_class_size(class);
     return emmap_queue_append(txn, class, at, class, txn->txn);
 }
@@ -433,10 +429,10 @@ int emmap_space_end(struct emmap_txn *txn)
     /* Appending may take blocks and replace chunks: until nothing is left. */
     for (size_t i = 0;;) {
         for (; rc == 0 && i < txn->retired.n; i++)
-            rc = give(txn, txn->retired.at[i]);
+            rc = give(txn, txn->retired.at[i] >> 8, txn->retired.at[i] & 255);
         unsigned class = emmap_any_dropped(txn);
         if (rc != 0 || class == EMMAP_CLASSES)
             return rc;
-        rc = give(txn, emmap_take_dropped(txn, class));
+        rc = give(txn, emmap_take_dropped(txn, class), class);
     }
 }

@@ -23,7 +23,7 @@ struct emmap_txn {
     uint64_t root;              /* offset of the live root record */
     uint64_t directory, names;  /* as they are by now */
 
-    /* Blocks that it replaces, in the order in which it does. */
+    /* Blocks that it replaces, in the order in which it does: offset << 8 | class. */
     struct emmap_offsets {
         uint64_t *at;
         size_t n, capacity;
@@ -59,7 +59,7 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
 int emmap_retire(struct emmap_txn *txn, uint64_t at);
 
 /* The same for a block that this transaction shall not use again, though it has made it. */
-int emmap_retire_later(struct emmap_txn *txn, uint64_t at);
+int emmap_retire_later(struct emmap_txn *txn, uint64_t at, unsigned class);
 
 /* Of blocks that were dropped. Room for so many more; one more; */
 int emmap_reserve_dropped(struct emmap_txn *txn, size_t n);

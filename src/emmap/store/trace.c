@@ -289,8 +289,8 @@ static int walk_trie(struct emmap_trace *trace, struct trie *trie, uint64_t at, 
     if (node->level != level || level >= EMMAP_DEEPEST)
         return emmap_wrong(store, at, "a node of a dict stands at the wrong level");
     newest = birth_of(node);
-    for (unsigned slot = 0, width; slot < 16; slot += width) {
-        uint64_t ref = node->refs[slot], below = prefix | (uint64_t)slot << (60 - 4 * level);
+    for (unsigned slot = 0, width; slot < EMMAP_WAYS; slot += width) {
+        uint64_t ref = node->refs[slot], below = prefix | (uint64_t)slot << (64 - EMMAP_WAY_BITS * (level + 1));
         int rc;
         width = 1;
         if (kind_at(trace, ref) != EMMAP_LEAF) {

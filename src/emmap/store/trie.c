@@ -166,7 +166,7 @@ static void refer(const struct spot *spot, unsigned bits, unsigned level, uint64
         *spot->at = at;
         return;
     }
-    unsigned width = 1U << (4 * level - bits), from = spot->slot & ~(width - 1);
+    unsigned width = 1U << (EMMAP_WAY_BITS * level - bits), from = spot->slot & ~(width - 1);
     for (unsigned i = 0; i < width; i++)
         spot->node->refs[from + i] = at;
 }
@@ -235,7 +235,7 @@ static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint
     int rc = 0;
     struct entries halves[2];
     unsigned bits = entries->bits;
-    if (bits == 4 * *level) {
+    if (bits == EMMAP_WAY_BITS * *level) {
         if (*level == EMMAP_DEEPEST)
             return -EOVERFLOW;
         uint64_t old_at = *spot->at, node_at = emmap_allocate(txn, EMMAP_NODE, sizeof(struct emmap_node), &rc);
@@ -243,7 +243,7 @@ static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint
             return rc;
         struct emmap_node *node = emmap_at(txn->store, node_at);
         node->level = *level;
-        for (unsigned i = 0; i < 16; i++)
+        for (unsigned i = 0; i < EMMAP_WAYS; i++)
             node->refs[i] = old_at;
         *spot->at = node_at;
         unsigned slot = emmap_slot_of(hash, (*level)++);
@@ -263,7 +263,7 @@ static int split(struct emmap_txn *txn, struct spot *spot, unsigned *level, uint
     if (at == 0)
         return rc;
     struct spot side = *spot;
-    side.slot ^= 1U << (4 * *level - bits - 1);
+    side.slot ^= 1U << (EMMAP_WAY_BITS * *level - bits - 1);
     refer(&side, bits + 1, *level, at);
     *entries = halves[ours];
     return 0;
@@ -300,7 +300,7 @@ static int insert(struct emmap_txn *txn, uint64_t *root, const struct emmap_key 
         entries.at[i] = entry;
         return put_leaf(txn, &spot, level, &entries);
     }
-    while (rc == 0 && entries.n >= EMMAP_LEAF_MOST && entries.bits < 64)
+    while (rc == 0 && entries.n >= EMMAP_LEAF_MOST && entries.bits < EMMAP_DEEPEST_BITS)
         rc = split(txn, &spot, &level, key->hash, &entries);
     if (rc == 0 && entries.n >= EMMAP_LEAF_END)
         rc = -EOVERFLOW;
@@ -380,7 +380,7 @@ static int take_out(struct emmap_txn *txn, uint64_t *root, struct spot *path, un
     entries->at[i] = entries->at[entries->n];
     while (level > 0) {
         struct spot *spot = &path[level];
-        if (entries->bits == 4 * (level - 1)) {
+        if (entries->bits == EMMAP_WAY_BITS * (level - 1)) {
             /* It is all that is left of its node, and takes its place. */
             uint64_t node_at = (uint64_t)((unsigned char *)spot->node - txn->store->base);
             *path[level - 1].at = *spot->at;
@@ -390,7 +390,7 @@ static int take_out(struct emmap_txn *txn, uint64_t *root, struct spot *path, un
             level--;
             continue;
         }
-        uint64_t beside_at = spot->node->refs[spot->slot ^ 1U << (4 * level - entries->bits)];
+        uint64_t beside_at = spot->node->refs[spot->slot ^ 1U << (EMMAP_WAY_BITS * level - entries->bits)];
         const uint64_t *block = emmap_bytes_at(txn->store, beside_at, 16);
         if (entries->n > MERGE_AT / 2 || block == NULL || EMMAP_KIND(*block) != EMMAP_LEAF)
             return put_leaf(txn, spot, level, entries);
@@ -474,7 +474,7 @@ static int drop_below(struct emmap_txn *txn, uint64_t at, unsigned level, uint64
     const struct emmap_node *node = emmap_block_at(txn->store, at, EMMAP_NODE, sizeof *node);
     if (node == NULL || level == EMMAP_DEEPEST)
         return emmap_wrong(txn->store, at, "a dict refers to what is no part of it");
-    for (unsigned slot = 0; slot < 16; slot++) {
+    for (unsigned slot = 0; slot < EMMAP_WAYS; slot++) {
         if (slot != 0 && node->refs[slot] == node->refs[slot - 1])
             continue;
         rc = drop_below(txn, node->refs[slot], level + 1, left);

@@ -1,4 +1,4 @@
-/* A trie of keys and values: 16-way nodes over leaves of at most 16 entries, by the bits of the hash.
+/* A trie of keys and values: 32-way nodes over leaves of at most 16 entries, by the bits of the hash.
  *
  * A cold key costs two cache misses that wait for each other, behind nodes that stay in the cache: the leaf,
  * which tells by 32 more bits of the hash which entry it is, and the entry, with its key and its value.
@@ -49,10 +49,11 @@ struct emmap_cursor {
     struct {
         uint64_t node;
         unsigned slot;          /* the next */
-    } path[17];
+    } path[13];
     uint64_t leaf;
     const uint64_t *entries;    /* of the leaf, `n` of them: it is looked at once */
     unsigned i, n;
+    int is_warm;                /* the next leaf's entries have been asked for */
 };
 void emmap_cursor_begin(struct emmap_cursor *cursor, struct emmap_store *store, uint64_t root, uint64_t count);
 
