@@ -95,6 +95,8 @@ static int completed_slot(struct emmap_store *store)
 /* Acquires, whoever died: what a lock of ours guards is whole at any moment. */
 static int acquire(struct emmap_lock *lock, struct emmap_waiting *waiting)
 {
+    /* Of this one it has not been asked yet whether its owner is dead. */
+    waiting->asked = 0;
     int rc = emmap_lock_acquire(lock, waiting);
     return rc <= 0 ? rc : emmap_lock_mark_consistent(lock);
 }

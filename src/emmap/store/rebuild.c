@@ -14,6 +14,7 @@ struct rebuilding {
     struct emmap_space *space;
     uint64_t limit;             /* behind the last block of the root */
     uint64_t txn;
+    uint64_t old;               /* the root record, which another one replaces */
     uint64_t spare;             /* chunks that wait for their queue, by `next` */
 };
 
@@ -38,11 +39,17 @@ static unsigned class_of_first(uint64_t at, uint64_t n)
     return class;
 }
 
-/* How many free blocks of each class there will be. */
+static unsigned class_of_old(const struct rebuilding *to)
+{
+    return EMMAP_CLASS(*(const uint64_t *)emmap_at(to->store, to->old));
+}
+
+/* How many blocks of each class there will be in queues. */
 static void count_blocks(const struct rebuilding *to, uint64_t n[EMMAP_CLASSES])
 {
     uint64_t at = EMMAP_BLOCKS_AT, bytes;
     memset(n, 0, EMMAP_CLASSES * sizeof n[0]);
+    n[class_of_old(to)]++;
     for (; (bytes = emmap_trace_gap(to->trace, &at, to->limit)) != 0;)
         for (uint64_t end = at + bytes; at < end;) {
             unsigned class = class_of_first(at, end - at);
@@ -101,7 +108,7 @@ static int reach(struct emmap_store *store, uint64_t end)
     return rc != 0 ? rc : emmap_store_look(store);
 }
 
-static void append(struct rebuilding *to, unsigned class, uint64_t at)
+static void append(struct rebuilding *to, unsigned class, uint64_t at, uint64_t retired)
 {
     struct emmap_fifo *fifo = &to->space->fifos[class];
     if (fifo->tail == 0 || fifo->tail_i == EMMAP_CHUNK_ENTRIES) {
@@ -114,11 +121,17 @@ static void append(struct rebuilding *to, unsigned class, uint64_t at)
         fifo->tail = chunk;
         fifo->tail_i = 0;
     }
-    /* Replaced before the first transaction, so that nobody can look at it. */
-    chunk_at(to, fifo->tail)->entries[fifo->tail_i++] = (struct emmap_retired){.block = at, .when = EMMAP_RETIRED(class, 0)};
+    chunk_at(to, fifo->tail)->entries[fifo->tail_i++] =
+        (struct emmap_retired){.block = at, .when = EMMAP_RETIRED(class, retired)};
     fifo->count++;
     to->space->filled[class / 64] |= UINT64_C(1) << class % 64;
     to->space->retired += emmap_class_size(class);
+}
+
+/* A block that was replaced before the first transaction: nobody can look at it. */
+static void append_free(struct rebuilding *to, unsigned class, uint64_t at)
+{
+    append(to, class, at, 0);
     *(uint64_t *)emmap_at(to->store, at) = EMMAP_HEADER(0, EMMAP_FREE_BLOCK, class);
 }
 
@@ -129,9 +142,11 @@ static void fill(struct rebuilding *to)
     while ((bytes = emmap_trace_gap(to->trace, &at, to->limit)) != 0)
         for (uint64_t end = at + bytes; at < end;) {
             unsigned class = class_of_first(at, end - at);
-            append(to, class, at);
+            append_free(to, class, at);
             at += emmap_class_size(class);
         }
+    /* Its bytes stay as they are: the flush reaches it. */
+    append(to, class_of_old(to), to->old, to->txn);
     while (to->spare != 0) {
         uint64_t chunk = to->spare;
         struct emmap_fifo *fifo = &to->space->fifos[emmap_class_of(CHUNK)];
@@ -145,10 +160,10 @@ static void fill(struct rebuilding *to)
             fifo->tail = chunk;
             fifo->tail_i = 0;
             to->spare = 0;
-            return;
+            break;
         }
         to->spare = chunk_at(to, chunk)->next;
-        append(to, emmap_class_of(CHUNK), chunk);
+        append_free(to, emmap_class_of(CHUNK), chunk);
     }
 }
 
@@ -186,7 +201,7 @@ static void publish(struct emmap_store *store, uint64_t root, uint64_t txn)
 int emmap_rebuild(struct emmap_store *store, struct emmap_trace *trace, uint64_t at, uint64_t txn)
 {
     struct rebuilding to = {
-        .store = store, .trace = trace, .space = emmap_space(store, 0), .txn = txn,
+        .store = store, .trace = trace, .space = emmap_space(store, 0), .txn = txn, .old = at,
         .limit = round_up(end_of_reached(trace), ALIGNED),
     };
     const struct emmap_root *old = emmap_at(store, at);     /* it has been traced */

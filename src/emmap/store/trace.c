@@ -338,8 +338,6 @@ static int walk_record(struct emmap_trace *trace, const struct emmap_record *rec
     case EMMAP_AN_ARRAY:
         return walk_value(trace, record->root, newest, &n);
     case EMMAP_A_PLACE:
-        if (record->count > trace->end)
-            return emmap_wrong(trace->store, record->root, "a lock is longer than the file");
         return emmap_trace_block(trace, record->root, EMMAP_NAMED_PLACE, EMMAP_NAMED_PLACE_AT + record->count,
                                  newest) == NULL ? emmap_wrong_rc(trace->store) : 0;
     default:
