@@ -82,7 +82,7 @@ int emmap_slot_retire(struct emmap_txn *txn, const struct emmap_slot *slot)
 {
     uint64_t value;
     int rc = value_to_retire(txn->store, slot, &value);
-    return rc < 0 || value == 0 ? rc : emmap_retire(txn, value);
+    return rc != 0 || value == 0 ? rc : emmap_retire(txn, value);
 }
 
 /* Elements */
@@ -108,7 +108,7 @@ static int find_old(struct emmap_store *store, uint64_t root, uint64_t count, ui
                     struct emmap_list_path *path, uint64_t *value)
 {
     int rc = find(store, root, count, index, path);
-    return rc < 0 ? rc : value_to_retire(store, &path->steps[0].node->items[path->steps[0].i].slot, value);
+    return rc != 0 ? rc : value_to_retire(store, &path->steps[0].node->items[path->steps[0].i].slot, value);
 }
 
 int emmap_list_set(struct emmap_txn *txn, uint64_t *root, uint64_t count, uint64_t index,
@@ -118,14 +118,14 @@ int emmap_list_set(struct emmap_txn *txn, uint64_t *root, uint64_t count, uint64
     struct element element;
     uint64_t old;
     int rc = element_new(txn, &element, tag, value_n);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = find_old(txn->store, *root, count, index, &path, &old);
     if (rc == 0)
         rc = emmap_prepare(txn, EMMAP_OPERATION);
     if (rc == 0)
-        rc = emmap_list_own_path(txn, root, &path, 0, 0);
-    if (rc < 0)
+        rc = emmap_list_own_path(txn, root, &path, 0, 0, 0);
+    if (rc != 0)
         return element_drop(txn, &element, rc);
     *payload = element_put(&element, &path.steps[0].node->items[path.steps[0].i].slot);
     return old == 0 ? 0 : emmap_retire(txn, old);
@@ -138,10 +138,10 @@ int emmap_list_insert(struct emmap_txn *txn, uint64_t *root, uint64_t *count, ui
     struct emmap_slot *slot;
     struct element element;
     int rc = element_new(txn, &element, tag, value_n);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = emmap_list_open(txn, &tree, index, &slot);
-    if (rc < 0)
+    if (rc != 0)
         return element_drop(txn, &element, rc);
     *payload = element_put(&element, slot);
     *root = tree.root;
@@ -159,10 +159,10 @@ int emmap_list_delete(struct emmap_txn *txn, uint64_t *root, uint64_t *count, ui
     if (rc == 0)
         rc = emmap_prepare(txn, EMMAP_OPERATION);
     if (rc == 0)
-        rc = emmap_list_own_path(txn, root, &path, 0, (uint64_t)-1);
+        rc = emmap_list_own_path(txn, root, &path, 0, 0, (uint64_t)-1);
     if (rc == 0)
         rc = emmap_list_take(txn, root, &path);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     --*count;
     return old == 0 ? 0 : emmap_retire(txn, old);
@@ -187,7 +187,7 @@ int emmap_list_cursor_next(struct emmap_list_cursor *cursor, const struct emmap_
     if (index < cursor->first || index >= cursor->end) {
         struct emmap_list_path path;
         int rc = find(cursor->store, cursor->root, cursor->count, index, &path);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         cursor->slots = &path.steps[0].node->items[0].slot;
         cursor->first = index - path.steps[0].i;

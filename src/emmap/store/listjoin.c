@@ -23,7 +23,7 @@ static int drop(struct emmap_txn *txn, uint64_t at, uint64_t count, unsigned hei
         else if (values)
             rc = emmap_slot_retire(txn, &item->slot);
     }
-    return rc < 0 ? rc : emmap_retire(txn, at);
+    return rc != 0 ? rc : emmap_retire(txn, at);
 }
 
 /* With or without the values that slots refer to. */
@@ -33,7 +33,7 @@ static int drop_tree(struct emmap_txn *txn, struct emmap_list_tree tree, int val
     if (tree.root == 0)
         return 0;
     int rc = emmap_list_descend(txn->store, tree, 0, &path);
-    return rc < 0 ? rc : drop(txn, tree.root, tree.count, path.height, 1, values);
+    return rc != 0 ? rc : drop(txn, tree.root, tree.count, path.height, 1, values);
 }
 
 int emmap_list_drop(struct emmap_txn *txn, uint64_t root, uint64_t count)
@@ -44,89 +44,79 @@ int emmap_list_drop(struct emmap_txn *txn, uint64_t root, uint64_t count)
 /* Joining: the lower tree becomes a child at the edge of the higher one, or what it has goes into a node
  * there. Either way the root may be split. */
 
-static int merge(struct emmap_txn *txn, struct emmap_list_block *node, const struct emmap_list_block *low,
-                 int after)
+/* Makes two nodes of equal height such that both may be children. */
+static int settle(struct emmap_txn *txn, unsigned height, struct emmap_list_step *left,
+                  struct emmap_list_step *right, uint64_t *left_at, uint64_t *right_at)
 {
-    /* SAFETY: both are checked, and the node has room for both. */
-    union emmap_list_item *place = node->items + (after ? node->n : 0);
-    if (!after)
-        memmove(node->items + low->n, node->items, node->n * sizeof *node->items);
-    memcpy(place, low->items, low->n * sizeof *low->items);
-    node->n = (uint16_t)(node->n + low->n);
-    return emmap_retire(txn, emmap_list_offset(txn->store, low));
-}
-
-/* Shares what two roots, or an edge and a root, have. */
-static int even(struct emmap_txn *txn, struct emmap_list_tree *left, struct emmap_list_tree *right)
-{
-    int rc = 0;
-    struct emmap_list_block *a = emmap_list_own(txn, &left->root, EMMAP_LIST_MOST, &rc);
-    struct emmap_list_block *b = a == NULL ? NULL : emmap_list_own(txn, &right->root, EMMAP_LIST_MOST, &rc);
-    if (b == NULL)
+    unsigned n = (left->n + right->n + 1U) / 2;
+    if (left->n >= EMMAP_LIST_LEAST && right->n >= EMMAP_LIST_LEAST)
+        return 0;
+    int rc = emmap_list_own(txn, height, left, n, left_at);
+    if (rc == 0)
+        rc = emmap_list_own(txn, height, right, n, right_at);
+    if (rc != 0)
         return rc;
-    emmap_list_level(a, b, (a->n + b->n + 1U) / 2);
-    left->count = emmap_list_weight(a);
-    right->count = emmap_list_weight(b);
+    emmap_list_level(left, right, n);
+    left->count = emmap_list_weight(height, left);
+    right->count = emmap_list_weight(height, right);
     return 0;
-}
-
-/* Makes two nodes of equal height such that both may be children, or leaves them. */
-static int settle(struct emmap_txn *txn, struct emmap_list_tree *edge, struct emmap_list_tree *low, int after,
-                  int is_settled)
-{
-    return is_settled ? 0 : after ? even(txn, edge, low) : even(txn, low, edge);
 }
 
 static int join(struct emmap_txn *txn, struct emmap_list_tree *left, struct emmap_list_tree right)
 {
-    struct emmap_list_path paths[2];
+    struct emmap_list_path left_path, right_path;
     if (right.root == 0)
         return 0;
     if (left->root == 0) {
         *left = right;
         return 0;
     }
-    int rc = emmap_list_descend(txn->store, *left, left->count, &paths[0]);
+    int rc = emmap_list_descend(txn->store, *left, left->count, &left_path);
     if (rc == 0)
-        rc = emmap_list_descend(txn->store, right, 0, &paths[1]);
-    if (rc < 0)
+        rc = emmap_list_descend(txn->store, right, 0, &right_path);
+    if (rc != 0)
         return rc;
-    int after = paths[0].height >= paths[1].height;
-    struct emmap_list_path *path = after ? &paths[0] : &paths[1];
-    struct emmap_list_tree tall = after ? *left : right, low = after ? right : *left, edge;
-    unsigned height = (after ? &paths[1] : &paths[0])->height;
-    const struct emmap_list_step *top = &(after ? &paths[1] : &paths[0])->steps[height];
-    struct emmap_list_step *step = &path->steps[height];
-    unsigned total = step->n + top->n;
-    left->count += right.count;
-    if (total <= EMMAP_LIST_MOST) {
-        step->room = (uint16_t)total;
-        rc = emmap_list_own_path(txn, &tall.root, path, height, low.count);
-        left->root = tall.root;
-        return rc < 0 ? rc : merge(txn, step->node, top->node, after);
+
+    /* The lower one goes behind the last element of the higher one, or before the first. */
+    int behind = left_path.height >= right_path.height;
+    struct emmap_list_path *path = behind ? &left_path : &right_path;
+    unsigned height = (behind ? &right_path : &left_path)->height;
+    struct emmap_list_step *edge = &path->steps[height];
+    struct emmap_list_step *low = &(behind ? &right_path : &left_path)->steps[height];
+    uint64_t root = behind ? left->root : right.root, low_at = behind ? right.root : left->root;
+    struct emmap_list_step *first = behind ? edge : low, *second = behind ? low : edge;
+
+    if (edge->n + low->n <= EMMAP_LIST_MOST) {
+        rc = emmap_list_own_path(txn, &root, path, height, edge->n + low->n, low->count);
+        if (rc != 0)
+            return rc;
+        emmap_list_add(edge, low, behind);
+        *left = (struct emmap_list_tree){root, left->count + right.count};
+        return emmap_retire(txn, low_at);
     }
-    int is_settled = step->n >= EMMAP_LIST_LEAST && top->n >= EMMAP_LIST_LEAST;
     if (height == path->height) {
-        rc = settle(txn, &tall, &low, after, is_settled);
-        return rc < 0 ? rc
-                      : emmap_list_new_root(txn, height + 1, after ? tall : low, after ? low : tall, &left->root);
+        rc = settle(txn, height, first, second, behind ? &root : &low_at, behind ? &low_at : &root);
+        if (rc != 0)
+            return rc;
+        struct emmap_list_tree trees[2] = {{root, edge->count}, {low_at, low->count}};
+        left->count += right.count;
+        return emmap_list_new_root(txn, height + 1, trees[!behind], trees[behind], &left->root);
     }
-    unsigned child = step[1].i;
-    rc = emmap_list_plan_put(txn->store, path, height + 1, after ? child + 1 : child);
+    unsigned i = edge[1].i;
+    rc = emmap_list_plan_put(txn->store, path, height + 1, behind ? i + 1 : i);
     if (rc == 0)
-        rc = emmap_list_own_path(txn, &tall.root, path, height + 1, low.count);
-    if (rc < 0)
+        rc = emmap_list_own_path(txn, &root, path, height + 1, 0, low->count);
+    if (rc != 0)
         return rc;
-    struct emmap_list_child *place = &step[1].node->items[child].child;
-    edge = (struct emmap_list_tree){place->ref, place->count};
-    rc = settle(txn, &edge, &low, after, is_settled);
-    if (rc < 0)
+    struct emmap_list_child *place = &edge[1].node->items[i].child;
+    rc = settle(txn, height, first, second, behind ? &place->ref : &low_at, behind ? &low_at : &place->ref);
+    if (rc != 0)
         return rc;
-    *place = (struct emmap_list_child){.ref = edge.root, .count = edge.count};
-    union emmap_list_item item = {.child = {.ref = low.root, .count = low.count}};
-    if (emmap_list_put(txn, &tall.root, path, height + 1, &item, &rc) == NULL)
+    place->count = edge->count;
+    union emmap_list_item item = {.child = {.ref = low_at, .count = low->count}};
+    if (emmap_list_put(txn, &root, path, height + 1, &item, &rc) == NULL)
         return rc;
-    left->root = tall.root;
+    *left = (struct emmap_list_tree){root, left->count + right.count};
     return 0;
 }
 
@@ -136,7 +126,6 @@ static int piece(struct emmap_txn *txn, const struct emmap_list_step *step, unsi
                  unsigned to, struct emmap_list_tree *tree)
 {
     const union emmap_list_item *items = step->node->items;
-    int rc = 0;
     *tree = (struct emmap_list_tree){0};
     if (from == to)
         return 0;
@@ -144,13 +133,15 @@ static int piece(struct emmap_txn *txn, const struct emmap_list_step *step, unsi
         *tree = (struct emmap_list_tree){items[from].child.ref, items[from].child.count};
         return 0;
     }
-    struct emmap_list_block *node = emmap_list_new(txn, height, to - from, &tree->root, &rc);
-    if (node == NULL)
+    struct emmap_list_step fresh;
+    int rc = emmap_list_new(txn, height, to - from, &tree->root, &fresh);
+    if (rc != 0)
         return rc;
-    /* SAFETY: the path's step has been checked to have these items, and the new node has the room. */
-    memcpy(node->items, items + from, (to - from) * sizeof *items);
-    node->n = (uint16_t)(to - from);
-    tree->count = emmap_list_weight(node);
+    /* SAFETY: the path's step was looked at and has these items; the new node has room for them. In a damaged
+     * file they may overlap. */
+    memmove(fresh.node->items, items + from, (to - from) * sizeof *items);
+    fresh.n = fresh.node->n = (uint16_t)(to - from);
+    tree->count = emmap_list_weight(height, &fresh);
     return 0;
 }
 
@@ -196,7 +187,7 @@ int emmap_list_splice(struct emmap_txn *txn, uint64_t *root, uint64_t *count, ui
         rc = join(txn, &before, behind);
     if (rc == 0)
         rc = drop_tree(txn, replaced, 1);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *root = before.root;
     *count = before.count;
@@ -225,7 +216,7 @@ static int read_all(struct emmap_store *store, struct emmap_list_tree tree, stru
         if (rc == 0)
             (*slots)[i] = *slot;
     }
-    if (rc < 0)
+    if (rc != 0)
         free(*slots);
     return rc;
 }
@@ -239,7 +230,7 @@ static int build(struct emmap_txn *txn, struct emmap_slot *slots, uint64_t count
         if (order[i] >= count || slots[order[i]].tag == 0)
             return -EINVAL;
         int rc = emmap_list_open(txn, tree, tree->count, &slot);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         *slot = slots[order[i]];
         slots[order[i]] = (struct emmap_slot){0};
@@ -253,10 +244,10 @@ int emmap_list_rearrange(struct emmap_txn *txn, uint64_t *root, uint64_t *count,
     struct emmap_list_tree old = {*root, *count}, new = {0};
     struct emmap_slot *slots;
     int rc = read_all(txn->store, old, &slots);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = build(txn, slots, old.count, order, n, &new);
-    if (rc < 0) {
+    if (rc != 0) {
         drop_tree(txn, new, 0);
     } else {
         rc = drop_tree(txn, old, 0);
@@ -264,7 +255,7 @@ int emmap_list_rearrange(struct emmap_txn *txn, uint64_t *root, uint64_t *count,
             rc = emmap_slot_retire(txn, &slots[i]);
     }
     free(slots);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *root = new.root;
     *count = new.count;

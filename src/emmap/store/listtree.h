@@ -45,19 +45,21 @@ enum emmap_list_plan {
     EMMAP_LIST_MERGES,          /* or becomes one with it */
 };
 
-/* A node that was looked at. */
+/* A node that was looked at. What it said is kept here: in a damaged file one block may be two things, so
+ * nothing in it is believed a second time. */
 struct emmap_list_step {
     struct emmap_list_block *node;
     uint64_t count;             /* elements below, as the parent says */
-    uint16_t n, i;              /* items; which one the path goes through */
-    uint16_t room;              /* items that it will have to hold */
+    uint16_t n, capacity;       /* items, and how many there is room for */
+    uint16_t i;                 /* which one the path goes through */
     uint16_t plan;
 };
 
-/* From the root to a slot. `steps` are by height: the leaf is the first one. */
+/* From the root to a slot, and the neighbours that the plan is about. By height: the leaf is the first. */
 struct emmap_list_path {
     unsigned height;
     struct emmap_list_step steps[EMMAP_LIST_HIGHEST + 1];
+    struct emmap_list_step beside[EMMAP_LIST_HIGHEST + 1];
 };
 
 /* Reads and checks the path to an element. To `count`: behind the last one. */
@@ -69,8 +71,8 @@ int emmap_list_look(struct emmap_store *store, uint64_t at, uint64_t count, unsi
                     struct emmap_list_step *step);
 int emmap_list_adds_up(struct emmap_store *store, unsigned height, const struct emmap_list_step *step);
 
-/* Elements below a node that has been checked. */
-uint64_t emmap_list_weight(const struct emmap_list_block *node);
+/* Elements below a node. */
+uint64_t emmap_list_weight(unsigned height, const struct emmap_list_step *step);
 
 /* SAFETY: what has been checked lies behind the mapping's first byte. */
 static inline uint64_t emmap_list_offset(const struct emmap_store *store, const void *inside)
@@ -84,19 +86,22 @@ static inline int emmap_list_fits(struct emmap_store *store, uint64_t count)
     return count <= SIZE_MAX / 32 && emmap_has(store, 0, count * sizeof(struct emmap_slot));
 }
 
-/* An empty node for so many items; NULL with `rc` set. */
-struct emmap_list_block *emmap_list_new(struct emmap_txn *txn, unsigned height, unsigned room, uint64_t *at,
-                                        int *rc);
+/* An empty node for so many items. */
+int emmap_list_new(struct emmap_txn *txn, unsigned height, unsigned room, uint64_t *at,
+                   struct emmap_list_step *step);
 
-/* The checked node at `*at`, to be changed, with room for so many items; NULL with `rc` set. */
-struct emmap_list_block *emmap_list_own(struct emmap_txn *txn, uint64_t *at, unsigned room, int *rc);
+/* Makes a node that was looked at one that may be changed, with room for so many items. Its offset is at
+ * `*at`, and so is that of its copy then. */
+int emmap_list_own(struct emmap_txn *txn, unsigned height, struct emmap_list_step *step, unsigned room,
+                   uint64_t *at);
 
 /* Plans that an item be put in before the `i`th of the node at that height. */
 int emmap_list_plan_put(struct emmap_store *store, struct emmap_list_path *path, unsigned height, unsigned i);
 
-/* Owns the path down to that height; so many elements more will be below it. */
+/* Owns the path down to that height, where there will be room for so many; so many elements more will be
+ * below it. */
 int emmap_list_own_path(struct emmap_txn *txn, uint64_t *root, struct emmap_list_path *path, unsigned height,
-                        uint64_t added);
+                        unsigned room, uint64_t added);
 
 /* Puts a child in as planned (or a slot, which the caller fills: `item` is NULL then). The path is owned. */
 union emmap_list_item *emmap_list_put(struct emmap_txn *txn, uint64_t *root, struct emmap_list_path *path,
@@ -110,8 +115,15 @@ int emmap_list_take(struct emmap_txn *txn, uint64_t *root, struct emmap_list_pat
 int emmap_list_new_root(struct emmap_txn *txn, unsigned height, struct emmap_list_tree left,
                         struct emmap_list_tree right, uint64_t *root);
 
-/* Moves items between neighbours until the left one has so many. Both have the room. */
-void emmap_list_level(struct emmap_list_block *left, struct emmap_list_block *right, unsigned n);
+/* Moves items between neighbours until the left one has so many. Both are owned, and have the room. */
+void emmap_list_level(struct emmap_list_step *left, struct emmap_list_step *right, unsigned n);
+
+/* Adds all items of another node behind the last or before the first one. There is the room. */
+void emmap_list_add(struct emmap_list_step *step, const struct emmap_list_step *other, int behind);
+
+/* All of the above for one new slot: prepares, and opens a place for it that the caller fills. */
+int emmap_list_open(struct emmap_txn *txn, struct emmap_list_tree *tree, uint64_t index,
+                    struct emmap_slot **slot);
 
 /* Gives up the value that a slot refers to, if it does. */
 int emmap_slot_retire(struct emmap_txn *txn, const struct emmap_slot *slot);
