@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 # What each script prints, as a regular expression.
 OUTPUT = {
+    "atomic_grid_numpy": r"the last of them: 400; in order: True; each one whole\n",
     "count_words": r"(\d+) words in .*count_words\.py\n",
     "counter": r"4 processes counted to 100,000\n",
     "data_loader": (
@@ -30,13 +31,20 @@ OUTPUT = {
     "header_numpy": r"PICT: 64 x 48, mean 31\.5\n",
     "header_struct": r"PICT: 64 x 48\nin the file: 50 49 43 54 40 00 00 00 30 00 00 00\n",
     "named_memory": r"process (\d+) has gone, and left: hello from process \1\n",
+    "job_table": r"100 jobs done, sum 328,350; signal 9\n",
     "linked_list": r"9 -> 1 -> 8 -> 2 -> 5 -> end\nthe tree: 1 2 5 8 9\n",
     "producer": r"3 consumers took 1000 jobs, sum 500,500\n",
     "scratch_copy": (
         r"in the scratch copy: apple fig kiwi pear plum\n"
         r"in the file:         pear fig apple kiwi plum\n"
     ),
+    "shared_cache": r"4,000 requests, 20 pages made\n",
     "talk": "".join(rf"{n} squared is {n * n}, says the other process\n" for n in (2, 3, 5, 7)),
+    "typed_records": (
+        r"a value of type User is expected.*\n"
+        r"ada: Ada Lovelace, 1815, London, \{'engines'\}\n"
+        r"alan: Alan Turing, 1912, Wilmslow, \{'logic'\}\n"
+    ),
     "windows": r"8 words in 256 MiB, with at most \d+ MiB resident\n",
     "zero_memory": (
         r"anonymous: 1048576 bytes, all zero: True\nwritten:   b'hello\\x00\\x00\\x00'\n"

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     from emmap.mapping.arena import Arena
     from emmap.mapping.constants import *  # noqa: F403
     from emmap.mapping.flags import Advice, Protection
+    from emmap.store.array import Array
+    from emmap.store.dict import Dict
+    from emmap.store.list import List
+    from emmap.store.snapshot import Snapshot
+    from emmap.store.statistics import Statistics
+    from emmap.store.store import Store
+    from emmap.store.transaction import Transaction
     from emmap.text.counting import Counts, count, count_each
     from emmap.text.lines import Lines, lines
     from emmap.text.searching import Hit, grep
@@ -72,6 +79,14 @@ _ROOMS = {
     "Condition": "locks.condition",
     "Barrier": "locks.barrier",
     "RangeLock": "locks.rangelock",
+    # Keep
+    "Store": "store.store",
+    "Dict": "store.dict",
+    "List": "store.list",
+    "Array": "store.array",
+    "Transaction": "store.transaction",
+    "Snapshot": "store.snapshot",
+    "Statistics": "store.statistics",
     # Scans of texts of any size
     "count": "text.counting",
     "count_each": "text.counting",
@@ -90,17 +105,20 @@ __all__ = [
     "AddressSpaceError",
     "Advice",
     "Arena",
+    "Array",
     "Atomic",
     "Barrier",
     "ClosedError",
     "Condition",
     "CorruptFileError",
     "Counts",
+    "Dict",
     "Error",
     "Event",
     "Hit",
     "InUseError",
     "Lines",
+    "List",
     "Lock",
     "MappedArray",
     "MemoryMap",
@@ -113,6 +131,10 @@ __all__ = [
     "RWLock",
     "RangeLock",
     "Semaphore",
+    "Snapshot",
+    "Statistics",
+    "Store",
+    "Transaction",
     "anonymous",
     "count",
     "count_each",

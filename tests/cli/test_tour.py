@@ -32,7 +32,7 @@ FILES = {
 
 def check_whole(text: str) -> None:
     """Check that all steps are there, in their order, and that none failed."""
-    titles = re.findall(r"^(\d)\. ", text, re.MULTILINE)
+    titles = re.findall(r"^(\d+)\. ", text, re.MULTILINE)
     assert titles == [str(number) for number in range(1, len(tour.STEPS) + 1)]
     assert text.count(">>> ") >= len(tour.STEPS)
     assert f"{len(tour.STEPS)} steps in " in text

@@ -13,6 +13,7 @@ from emmap.cli.tour import (
     anonymous,
     first_byte,
     growth,
+    keeping,
     locks,
     measure,
     scan,
@@ -159,6 +160,19 @@ def test_sharing_with_a_process_that_dies(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setattr(sharing, "WORKER", "input(); import os; os._exit(1)")
     with pytest.raises(OSError, match="has died"):
         sharing.run(place)
+
+
+def test_keeping(place: Place) -> None:
+    report = rows(keeping.run(place))
+    assert report["turns counted"] == [f"{keeping.PROCESSES * keeping.TURNS:,}"]
+    assert report["keys in the dict"] == ["turns"]
+    assert os.listdir(place.folder) == []
+
+
+def test_keeping_with_a_process_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "WORKER", "import os; os._exit(1)")
+    with pytest.raises(OSError, match="has died"):
+        keeping.run(place)
 
 
 def test_place_copies_the_beginning(place: Place) -> None:

@@ -77,6 +77,7 @@ cdef extern from "store.h" nogil:
     emmap_live *emmap_live_of "emmap_live" (const emmap_store *store)
     emmap_space *emmap_space_of "emmap_space" (const emmap_store *store, int i)
     int emmap_store_look(emmap_store *store)
+    void *emmap_block_at(emmap_store *store, uint64_t at, unsigned kind, uint64_t least)
     int emmap_has(emmap_store *store, uint64_t at, uint64_t n)
     int emmap_wrong_rc(emmap_store *store)
 
@@ -156,7 +157,7 @@ cdef extern from "directory.h" nogil:
 
 cdef extern from "list.h" nogil:
     cdef struct emmap_list_cursor:
-        pass
+        uint64_t left
     int emmap_list_get(emmap_store *store, uint64_t root, uint64_t count, uint64_t index, const emmap_slot **slot)
     const unsigned char *emmap_slot_payload(emmap_store *store, const emmap_slot *slot, uint64_t *n)
     int emmap_list_set(emmap_txn *txn, uint64_t *root, uint64_t count, uint64_t index, uint8_t tag,
@@ -164,6 +165,9 @@ cdef extern from "list.h" nogil:
     int emmap_list_insert(emmap_txn *txn, uint64_t *root, uint64_t *count, uint64_t index, uint8_t tag,
                           uint64_t value_n, unsigned char **payload)
     int emmap_list_delete(emmap_txn *txn, uint64_t *root, uint64_t *count, uint64_t index)
+    int emmap_list_splice(emmap_txn *txn, uint64_t *root, uint64_t *count, uint64_t start, uint64_t stop,
+                          uint64_t other, uint64_t other_count)
+    int emmap_list_rearrange(emmap_txn *txn, uint64_t *root, uint64_t *count, const uint64_t *order, uint64_t n)
     int emmap_list_drop(emmap_txn *txn, uint64_t root, uint64_t count)
     void emmap_list_cursor_begin(emmap_list_cursor *cursor, emmap_store *store, uint64_t root, uint64_t count,
                                  uint64_t index, int step)

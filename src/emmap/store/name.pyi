@@ -1,0 +1,6 @@
+from emmap.store.file import StoreFile
+
+class Name:
+    @property
+    def text(self) -> str: ...
+    def __init__(self, file: StoreFile, name: str) -> None: ...

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # As h5py has them.
 MODES = ("r", "r+", "a", "w", "x")
 
-# A file that is another one each time it is looked at has no inode numbers to go by.
+# A file that is another one each time it is looked at has no inode number to go by.
 MOST_TRIES = 1000
 
 # What this process has open, by device and inode. Guarded by `_opening`, which is taken again where
@@ -49,8 +49,10 @@ def open_file(path: Path | None, mode: str, reserve: int | None) -> StoreFile:
         return _in_memory(mode, reserve)
     name = absolute(path)
     with _opening:
+        made = mode in ("r", "r+")
         for _ in range(MOST_TRIES):
-            file = _try_to_open(name, mode, reserve)
+            made = made or _make(name, mode)
+            file = _open(name, reserve) if made else None
             if file is not None:
                 return file
     raise OSError(errno.ESTALE, "the file is another one each time it is looked at", name)
@@ -69,51 +71,28 @@ def _in_memory(mode: str, reserve: int | None) -> StoreFile:
         os.close(fd)
 
 
-def _try_to_open(name: str, mode: str, reserve: int | None) -> StoreFile | None:
-    """Opens what is there or makes what is not; None when somebody else made or replaced it."""
+# Making
+
+
+def _make(name: str, mode: str) -> bool:
+    """Sees to it that there is a file, a new one where the mode says so. False: look again."""
     try:
         place = os.open(name, NAMES)
     except FileNotFoundError:
-        if mode in ("r", "r+"):
-            raise
-        return _create(name, mode, reserve)
+        return _create(name, mode)
     try:
         if mode == "x":
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        _refuse_what_is_no_file(place, name)
-        file = _files.get(_identity(place))
-        if file is None:
-            fd = _open_to_write(place, name)
-            try:
-                return _take(fd, name, mode, reserve)
-            finally:
-                os.close(fd)
+        return mode == "a" or _replace(place, name)
     finally:
         os.close(place)
-    if mode == "w":
-        raise InUseError(f"{name} is open in this process: close it before mode 'w' empties it")
-    return file
 
 
-def _take(fd: int, name: str, mode: str, reserve: int | None) -> StoreFile | None:
-    """Opens it, or puts a new one in its place; None when the name leads elsewhere by now."""
-    with Turn(fd, name, alone=mode == "w") as turn:
-        if not is_named(fd, name):
-            return None
-        if mode == "w":
-            if turn.is_file_in_use():
-                raise InUseError(f"{name} is in use, so mode 'w' would empty it under somebody")
-            return _replace(fd, name, reserve)
-        if os.fstat(fd).st_size == 0:
-            raise CorruptFileError("an empty file is no store: mode 'w' makes it one", name)
-        return _keep(StoreFile(fd, name, reserve), fd)
-
-
-def _create(name: str, mode: str, reserve: int | None) -> StoreFile | None:
-    """Makes a file that was not there; None when somebody was quicker."""
+def _create(name: str, mode: str) -> bool:
+    """Makes a file that was not there; False when somebody was quicker."""
     with NewFile(name) as new:
         refuse_network(new.folder, name)
-        file = _fill(new, name, reserve)
+        _fill(new)
         try:
             new.give_name()
         except FileExistsError:
@@ -123,35 +102,63 @@ def _create(name: str, mode: str, reserve: int | None) -> StoreFile | None:
                 raise FileNotFoundError(
                     errno.ENOENT, "a symbolic link that leads nowhere: make the store there", name
                 ) from None
-            return None
-        return _keep(file, new.fd)
+            return False
+    return True
 
 
-def _replace(fd: int, name: str, reserve: int | None) -> StoreFile | None:
-    """Puts a new store in the place of a file that nobody uses.
+def _replace(place: int, name: str) -> bool:
+    """Puts a new file in the place of one that nobody uses; False when somebody was quicker.
 
-    Nothing is done to the file itself, for whoever has it mapped without saying so.
+    Nothing is done to the old one, for whoever has it mapped without saying so.
     """
-    target = os.path.realpath(name)  # not a link to it
-    if os.path.islink(target) or not is_named(fd, target):
-        return None
-    with NewFile(target) as new:
-        new.take_permissions(os.fstat(fd))
-        file = _fill(new, name, reserve)
-        new.take_name()
-        return _keep(file, new.fd)
+    _refuse_what_is_no_file(place, name)
+    if _identity(place) in _files:
+        raise InUseError(f"{name} is open in this process: close it before mode 'w' empties it")
+    fd = _open_to_write(place, name)
+    try:
+        with Turn(fd, name, alone=True) as turn:
+            target = os.path.realpath(name)  # and not the link that leads to it
+            if not is_named(fd, target):
+                return False
+            if turn.is_file_in_use():
+                raise InUseError(f"{name} is in use, so mode 'w' would empty it under somebody")
+            with NewFile(target) as new:
+                new.take_permissions(os.fstat(fd))
+                _fill(new)
+                new.take_name()
+            return True
+    finally:
+        os.close(fd)
 
 
-def _fill(new: NewFile, name: str, reserve: int | None) -> StoreFile:
-    """Makes a store of a new file, and opens it before anybody finds it."""
+def _fill(new: NewFile) -> None:
     create_store(new.fd)
     os.fsync(new.fd)
-    return StoreFile(new.fd, name, reserve)
 
 
-def _keep(file: StoreFile, fd: int) -> StoreFile:
-    """The one that this process has of that file, from now on this one."""
-    return _files.setdefault(_identity(fd), file)
+# Opening
+
+
+def _open(name: str, reserve: int | None) -> StoreFile | None:
+    """Opens what is there; None when the name leads elsewhere by now."""
+    place = os.open(name, NAMES)
+    try:
+        _refuse_what_is_no_file(place, name)
+        file = _files.get(_identity(place))
+        if file is not None:
+            return file
+        fd = _open_to_write(place, name)
+    finally:
+        os.close(place)
+    try:
+        with Turn(fd, name, alone=False):
+            if not is_named(fd, name):
+                return None
+            if os.fstat(fd).st_size == 0:
+                raise CorruptFileError("an empty file is no store: mode 'w' makes it one", name)
+            return _files.setdefault(_identity(fd), StoreFile(fd, name, reserve))
+    finally:
+        os.close(fd)
 
 
 def _identity(fd: int) -> Identity:

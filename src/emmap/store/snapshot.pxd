@@ -1,3 +1,4 @@
+from emmap.codec.values cimport Codec
 from emmap.store.handle cimport Handle
 from emmap.store.moment cimport Moment
 
@@ -7,3 +8,4 @@ cdef class Snapshot:
     cdef Moment moment              # None when it has ended
 
     cdef Moment ensure(self)
+    cdef Codec codec_for(self, object type)

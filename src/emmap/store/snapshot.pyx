@@ -1,10 +1,15 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """`Snapshot`: one moment of a store, for as long as wanted."""
 
+from emmap.codec.values cimport Codec
 from emmap.errors import ClosedError
-from emmap.store.directory import A_DICT, A_LIST, AN_ARRAY, kind_of, names
 from emmap.store.handle cimport Handle
 from emmap.store.moment cimport Moment, moment_of
+
+from emmap.store.array import Array
+from emmap.store.dict import Dict
+from emmap.store.directory import A_DICT, A_LIST, AN_ARRAY, kind_of, names
+from emmap.store.list import List
 
 
 cdef class Snapshot:
@@ -47,10 +52,42 @@ cdef class Snapshot:
         """Lets go of the moment. Views of what is in it keep it, until they have gone."""
         self.moment = None
 
-    @property
-    def _moment(self):
-        return self.ensure()
+    def dict(self, name, type=None):
+        """The dict of this name, as it is at this moment. Raises `KeyError`, and `TypeError` as `Store.dict`."""
+        return Dict(self.handle, name, self.codec_for(type), moment=self.ensure())
 
-    @property
-    def _handle(self):
-        return self.handle
+    def list(self, name, type=None):
+        """The list of this name, as it is at this moment. In all else as `dict`."""
+        return List(self.handle, name, self.codec_for(type), moment=self.ensure())
+
+    def array(self, name):
+        """The array of this name, as it is at this moment. In all else as `dict`."""
+        return Array(self.handle, name, moment=self.ensure())
+
+    cdef Codec codec_for(self, object type):
+        return self.handle.codec if type is None else Codec.for_type(type)
+
+    def names(self):
+        """The names of all that is in it, sorted. Cost: a microsecond for each."""
+        return sorted(names(self.handle, self.ensure()))
+
+    def __contains__(self, name):
+        return isinstance(name, str) and kind_of(self.handle, name, self.ensure()) != 0
+
+    def __iter__(self):
+        return iter(self.names())
+
+    def __len__(self):
+        return self.ensure().names
+
+    def __getitem__(self, name):
+        kind = kind_of(self.handle, name, self.ensure())
+        if kind == 0:
+            raise KeyError(name)
+        if kind == A_DICT:
+            return self.dict(name)
+        if kind == A_LIST:
+            return self.list(name)
+        if kind == AN_ARRAY:
+            return self.array(name)
+        raise TypeError(f"{name!r} is a lock, which is of no moment: take it from the store")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from emmap.codec.values import Codec
 from emmap.store import directory, named
-from emmap.store.array import Array, ArrayEdit
+from emmap.store.array import Array
 from emmap.store.dict import Dict
 from emmap.store.directory import A_DICT, A_LIST, AN_ARRAY
-from emmap.store.file import Handle
+from emmap.store.edit import Edit
+from emmap.store.handle import Handle
 from emmap.store.list import List
 from emmap.store.opening import open_file
 from emmap.store.snapshot import Snapshot
@@ -16,8 +17,9 @@ from emmap.store.transaction import Transaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Callable, Iterator
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TypeVar, overload
 
     from numpy.typing import DTypeLike
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     Names = list[str]
     Shape = int | tuple[int, ...]
+    T = TypeVar("T")
 
 
 class Store(Handle):
@@ -106,7 +109,14 @@ class Store(Handle):
 
     # What is in it
 
-    def dict(self, name: str, type: type[Any] | None = None) -> Dict:
+    if TYPE_CHECKING:
+
+        @overload
+        def dict(self, name: str, type: None = None) -> Dict[Any, Any]: ...
+        @overload
+        def dict(self, name: str, type: builtins.type[T]) -> Dict[Any, T]: ...
+
+    def dict(self, name: str, type: Any = None) -> Dict[Any, Any]:
         """The dict of this name, made if it is not there.
 
         Keys are str, bytes, int, or tuples of them. Values are None, bool, int, float, str, bytes,
@@ -128,7 +138,14 @@ class Store(Handle):
         directory.make(self, name, A_DICT)
         return Dict(self, name, self._codec_for(type))
 
-    def list(self, name: str, type: type[Any] | None = None) -> List:
+    if TYPE_CHECKING:
+
+        @overload
+        def list(self, name: str, type: None = None) -> List[Any]: ...
+        @overload
+        def list(self, name: str, type: builtins.type[T]) -> List[T]: ...
+
+    def list(self, name: str, type: Any = None) -> List[Any]:
         """The list of this name, made if it is not there. In all else as `dict`.
 
         >>> import emmap
@@ -154,8 +171,8 @@ class Store(Handle):
         >>> with emmap.Store(None) as store:
         ...     grid = store.array("grid", (2, 3), "i4")
         ...     grid[0] = 7
-        ...     grid[...].sum()
-        np.int32(21)
+        ...     grid.shape, int(grid[...].sum())
+        ((2, 3), 21)
         """
         return Array(self, name, shape, dtype)
 
@@ -170,7 +187,7 @@ class Store(Handle):
         return iter(self.names())
 
     def __len__(self) -> int:
-        return len(directory.names(self))
+        return directory.count(self)
 
     def __getitem__(self, name: str) -> Any:
         """What has this name: a `Dict`, `List` or `Array`, or a lock. Raises `KeyError`."""
@@ -183,7 +200,7 @@ class Store(Handle):
             return List(self, name, self._codec)
         if kind == AN_ARRAY:
             return Array(self, name, None, None)
-        return named.find(self, name)
+        return named.existing(self, name)
 
     def __delitem__(self, name: str) -> None:
         """Deletes what has this name, with all that is in it.
@@ -288,7 +305,7 @@ class Store(Handle):
         """
         return Snapshot(self)
 
-    def edit(self, name: str) -> ArrayEdit:
+    def edit(self, name: str) -> Edit:
         """A context manager: a copy of an array, to be changed and written back as one.
 
         Other writers wait meanwhile, so nothing of theirs is overwritten. When the block raises,
@@ -303,7 +320,7 @@ class Store(Handle):
         ...     grid[...]
         array([1., 1., 0., 1.])
         """
-        return ArrayEdit(self.array(name))
+        return self.array(name)._edit()
 
     # The file
 
@@ -390,5 +407,5 @@ class Store(Handle):
         where = "in memory" if self.path is None else repr(self.path)
         return f"<emmap.Store {where}, {'closed' if self.closed else f'mode {self.mode!r}'}>"
 
-    def _codec_for(self, kind: type[Any] | None) -> Codec:
+    def _codec_for(self, kind: Any) -> Codec:
         return self._codec if kind is None else Codec.for_type(kind)

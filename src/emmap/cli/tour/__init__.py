@@ -18,6 +18,7 @@ from emmap.cli.tour import (
     anonymous,
     first_byte,
     growth,
+    keeping,
     locks,
     scan,
     sharing,
@@ -40,6 +41,7 @@ STEPS: tuple[Callable[[Place], Report], ...] = (
     growth.run,
     sharing.run,
     locks.run,
+    keeping.run,
 )
 
 

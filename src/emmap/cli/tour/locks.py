@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 
 import emmap
 from emmap.cli.tour.place import Place
 from emmap.cli.tour.report import Report, duration
+from emmap.cli.tour.worker import Worker
 
 PROCESSES = 4
 TURNS = 10_000
@@ -36,42 +35,12 @@ print(*told, flush=True)
 """
 
 
-class Worker:
-    """One of the processes, which is ready when this is made."""
-
-    def __init__(self, path: str, stack: ExitStack) -> None:
-        command = [sys.executable, "-P", "-c", WORKER, path]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        stack.enter_context(self.process)
-        stack.callback(self.process.kill)
-        self.answer()
-
-    def begin(self, turns: int, end: str) -> None:
-        """Let it take its turns."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{turns} {end}\n")
-        self.process.stdin.flush()
-
-    def answer(self) -> str:
-        """Its next line."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise OSError("a process of the tour has died")
-        return line
-
-    def told(self) -> list[float]:
-        """The times at which it was told of a death, when it has taken its turns."""
-        return [float(moment) for moment in self.answer().split()]
-
-
 def run(place: Place) -> Report:
     """Measure how fast they count, and how soon the others go on."""
     path = os.path.join(place.folder, "count")
     with ExitStack() as stack:
         m = stack.enter_context(emmap.open(path, "w+", size=64))
-        *workers, victim, heir = (Worker(path, stack) for _ in range(PROCESSES + 1))
+        *workers, victim, heir = (Worker(WORKER, path, stack) for _ in range(PROCESSES + 1))
         start = time.monotonic()
         for worker in workers:
             worker.begin(TURNS, "live")
