@@ -13,7 +13,7 @@ from emmap.store.container cimport Container
 from emmap.store.core cimport *
 from emmap.store.directory cimport find, put
 from emmap.store.file cimport StoreFile
-from emmap.store.moment cimport Moment
+from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
 
 from emmap.store.edit import Edit
@@ -50,13 +50,13 @@ cdef class Array(Container):
     ((2, 3), [1, 2, 3], 0)
     """
 
-    def __cinit__(self, handle, name, shape=None, dtype=None, *, moment=None):
+    def __cinit__(self, handle, name, shape=None, dtype=None, *, lease=None):
         cdef emmap_record record
         cdef StoreFile file = self.to_read()
         self.kind, self.codec = EMMAP_AN_ARRAY, codec
         self.called = Name(file, name)
-        if shape is not None and not find(self.handle, self.moment, self.called, &record):
-            if self.moment is not None or not self.handle.writable:
+        if shape is not None and not find(self.handle, None if self.lease is None else self.kept(), self.called, &record):
+            if self.lease is not None or not self.handle.writable:
                 raise KeyError(name)
             if self.make(zeros(shape, dtype)):
                 return
@@ -97,7 +97,7 @@ cdef class Array(Container):
         cdef uint64_t n
         cdef StoreFile file = self.to_read()
         cdef Moment moment = None
-        if self.moment is not None or not file.is_mine():
+        if self.lease is not None or not file.is_mine():
             moment = self.see_moment(&record)
         else:
             self.see(&record)
@@ -168,7 +168,7 @@ cdef class Array(Container):
         return self.view().nbytes
 
     def __repr__(self):
-        if self.moment is None and self.handle.file is None:
+        if self.lease is None and self.handle.file is None:
             return f"<Array {self.called.text!r} of a closed store>"
         array = self.view()
         return f"<Array {self.called.text!r}: {array.shape} of {array.dtype}>"

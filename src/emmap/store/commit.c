@@ -8,6 +8,8 @@ int emmap_begin(struct emmap_txn *txn, struct emmap_store *store)
     struct emmap_live *live = emmap_live(store);
     if (emmap_lost_any(store->lost))
         return -EIO;
+    if (atomic_load_explicit(&live->poisoned, memory_order_relaxed) != 0)
+        return -EROFS;
     uint64_t at = atomic_load_explicit(&live->root, memory_order_acquire);
     const struct emmap_root *root = emmap_block_at(store, at, EMMAP_ROOT, sizeof *root);
     if (root == NULL)
@@ -84,9 +86,12 @@ int emmap_commit(struct emmap_txn *txn)
 static int keep_dropped(struct emmap_txn *txn)
 {
     for (unsigned class; (class = emmap_any_dropped(txn)) != EMMAP_CLASSES;) {
-        int rc = emmap_retire_later(txn, emmap_take_dropped(txn, class), class);
-        if (rc != 0)
+        uint64_t at = emmap_take_dropped(txn, class);
+        int rc = emmap_retire_later(txn, at, class);
+        if (rc != 0) {
+            emmap_drop(txn, at, class); /* where it was: there is room for it */
             return rc;
+        }
     }
     emmap_forget_dropped(txn);
     return 0;
@@ -135,4 +140,33 @@ void emmap_txn_end(struct emmap_txn *txn)
     free(txn->retired.at);
     free(txn->dropped.blocks);
     memset(txn, 0, sizeof *txn);
+}
+
+/* The space that counts is not written before the live root says another transaction: so what was read is whole
+ * if the root is still the same. */
+int emmap_figures_of(struct emmap_store *store, struct emmap_figures *figures)
+{
+    struct emmap_live *live = emmap_live(store);
+    for (int tries = 0; tries < 1000; tries++) {
+        uint64_t at = atomic_load_explicit(&live->root, memory_order_acquire);
+        const struct emmap_root *root = emmap_block_at(store, at, EMMAP_ROOT, sizeof *root);
+        if (root == NULL && atomic_load_explicit(&live->root, memory_order_acquire) == at)
+            return emmap_wrong_rc(store);
+        if (root == NULL)
+            continue;
+        uint64_t txn = root->txn, names = root->names;
+        for (int i = 0; i < 2; i++) {
+            const struct emmap_space *space = emmap_space(store, i);
+            if (atomic_load_explicit(&space->txn, memory_order_acquire) != txn)
+                continue;
+            uint64_t frontier = space->frontier, retired = space->retired, held = space->in_held;
+            atomic_thread_fence(memory_order_acquire);
+            if (atomic_load_explicit(&live->root, memory_order_acquire) != at ||
+                atomic_load_explicit(&space->txn, memory_order_acquire) != txn)
+                continue;
+            *figures = (struct emmap_figures){txn, names, frontier - EMMAP_BLOCKS_AT - retired, retired - held, held};
+            return 0;
+        }
+    }
+    return -EAGAIN;
 }

@@ -31,6 +31,12 @@ void emmap_rollback_to(struct emmap_txn *txn, const struct emmap_savepoint *save
 /* From now on nothing that the transaction has made is changed in place: for who reads it. */
 int emmap_freeze(struct emmap_txn *txn);
 
+/* The store in numbers, of one moment: read without the lock. -EAGAIN: it changes too fast to be read. */
+struct emmap_figures {
+    uint64_t txn, names, used, free, held;
+};
+int emmap_figures_of(struct emmap_store *store, struct emmap_figures *figures);
+
 /* Frees what a transaction keeps between its uses. */
 void emmap_txn_end(struct emmap_txn *txn);
 

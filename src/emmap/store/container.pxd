@@ -4,7 +4,7 @@ from emmap.codec.values cimport Codec
 from emmap.store.core cimport emmap_record, emmap_seen
 from emmap.store.file cimport StoreFile
 from emmap.store.handle cimport Handle
-from emmap.store.moment cimport Moment
+from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
 
 # What `own` answers where the name is that of something else.
@@ -16,13 +16,19 @@ cdef class Container:
     cdef Handle handle
     cdef Name called
     cdef Codec codec
-    cdef Moment moment              # of a snapshot; None: now
+    cdef Lease lease                # of a snapshot; None: now
     cdef int kind
     cdef emmap_seen last            # the record, as it was last looked up
     cdef object __weakref__
 
+    cdef inline Moment kept(self):
+        """The moment of the snapshot, or `ClosedError`."""
+        if self.lease.moment is None:
+            self.lease.refuse()
+        return self.lease.moment
+
     cdef inline StoreFile to_read(self):
-        return self.handle.opened() if self.moment is None else self.moment.file
+        return self.handle.opened() if self.lease is None else self.kept().file
 
     cdef StoreFile to_write(self)
     cdef StoreFile see(self, emmap_record *record)

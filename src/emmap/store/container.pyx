@@ -16,8 +16,8 @@ KINDS = {EMMAP_A_DICT: "dict", EMMAP_A_LIST: "list", EMMAP_AN_ARRAY: "array", EM
 cdef class Container:
     """A name under which a store has something; the base of what it has."""
 
-    def __cinit__(self, Handle handle not None, *arguments, Moment moment=None, **options):
-        self.handle, self.moment = handle, moment
+    def __cinit__(self, Handle handle not None, *arguments, Lease lease=None, **options):
+        self.handle, self.lease = handle, lease
 
     @property
     def name(self):
@@ -25,7 +25,7 @@ cdef class Container:
         return self.called.text
 
     cdef StoreFile to_write(self):
-        if self.moment is not None:
+        if self.lease is not None:
             raise ProtectionError(f"a snapshot is for reading: write to the store's own {KINDS[self.kind]}")
         return self.handle.to_write()
 
@@ -34,9 +34,9 @@ cdef class Container:
         cdef StoreFile file
         cdef const emmap_record *found = NULL
         cdef int rc
-        if self.moment is not None:
+        if self.lease is not None:
             self.see_moment(record)
-            return self.moment.file
+            return self.kept().file
         file = self.handle.opened()
         if file.is_mine():
             rc = emmap_record_find(&file.core, file.txn.directory, &self.called.key, &found)
@@ -57,7 +57,7 @@ cdef class Container:
 
     cdef Moment see_moment(self, emmap_record *record):
         """A moment to read, and the record in it."""
-        cdef Moment moment = self.moment if self.moment is not None else moment_of(self.handle.opened())
+        cdef Moment moment = self.kept() if self.lease is not None else moment_of(self.handle.opened())
         moment.record(self.called, record)
         self.expect_kind(record.kind)
         return moment

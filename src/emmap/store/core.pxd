@@ -108,6 +108,9 @@ cdef extern from "space.h" nogil:
         const emmap_space *before
         uint64_t directory
         uint64_t names
+    cdef struct emmap_figures:
+        uint64_t txn, names, used, free, held
+    int emmap_figures_of(emmap_store *store, emmap_figures *figures)
     int emmap_prepare(emmap_txn *txn, uint64_t n)
     uint64_t emmap_allocate(emmap_txn *txn, unsigned kind, uint64_t n, int *rc)
     int emmap_retire(emmap_txn *txn, uint64_t at)

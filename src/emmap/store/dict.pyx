@@ -17,6 +17,7 @@ from emmap.mapping.memory cimport LARGE, emmap_lost_any
 from emmap.store.container cimport OTHER_KIND
 from emmap.store.core cimport *
 from emmap.store.handle cimport Handle
+from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
 from emmap.store.reading cimport decode_copy, decode_here, is_plain
 
@@ -57,6 +58,14 @@ cdef int hash_key(StoreFile file, object key, Key *held, emmap_key *it) except -
     return 0
 
 
+cdef tuple pair_of(i, pair):
+    """A pair of `update`, as dict says what is none."""
+    pair = tuple(pair)
+    if len(pair) != 2:
+        raise ValueError(f"dictionary update sequence element #{i} has length {len(pair)}; 2 is required")
+    return pair
+
+
 @cython.final
 cdef class Dict(Container):
     """A dict in a store: shared, in the file, and safe against `kill -9`. `Store.dict` makes it.
@@ -82,7 +91,7 @@ cdef class Dict(Container):
     True
     """
 
-    def __cinit__(self, Handle handle not None, name, Codec codec not None, *, Moment moment=None):
+    def __cinit__(self, Handle handle not None, name, Codec codec not None, *, Lease lease=None):
         cdef emmap_record record
         self.kind, self.codec = EMMAP_A_DICT, codec
         self.called = Name(self.to_read(), name)
@@ -97,9 +106,9 @@ cdef class Dict(Container):
         cdef const unsigned char *payload = NULL
         cdef Moment moment
         cdef int rc
-        if self.moment is not None or file.is_mine():
+        if self.lease is not None or file.is_mine():
             self.see(&record)
-            return self.find_in(file, record.root, key, default, self.moment is not None)
+            return self.find_in(file, record.root, key, default, self.lease is not None)
         # A plain value of the live root: no Python runs while it is pinned.
         rc = emmap_record_see(&file.core, file.look(), &self.called.key, &self.last)
         if rc == 0 and self.last.record.kind == EMMAP_A_DICT:
@@ -166,17 +175,20 @@ cdef class Dict(Container):
         cdef emmap_record record
         cdef const emmap_entry *entry = NULL
         cdef StoreFile file = self.to_read()
-        cdef int rc
+        cdef int rc = 1
         hash_key(file, key, &held, &it)
         try:
-            self.see(&record)
-            if self.moment is not None or file.is_mine():
-                rc = emmap_trie_find(&file.core, record.root, &it, &entry)
-            else:
+            if self.lease is None and not file.is_mine():
                 rc = emmap_record_see(&file.core, file.look(), &self.called.key, &self.last)
-                if rc == 0:
+                if rc == 0 and self.last.record.kind == EMMAP_A_DICT:
                     rc = emmap_trie_find(&file.core, self.last.record.root, &it, &entry)
+                else:
+                    rc = 1
                 file.leave()
+            if rc > 0:
+                self.see(&record)
+                if self.lease is not None or file.is_mine():
+                    rc = emmap_trie_find(&file.core, record.root, &it, &entry)
             file.raise_if_lost()
             file.expect(rc, "read the store")
             return entry != NULL
@@ -237,10 +249,10 @@ cdef class Dict(Container):
         cdef const emmap_entry *entry
         cdef const unsigned char *payload
         cdef StoreFile file
-        if self.moment is None:
+        if self.lease is None:
             raise ValueError("only what is in a snapshot stays where it is: with store.snapshot() as s: "
                              f"s.dict({self.called.text!r}).view(key)")
-        file = self.moment.file
+        file = self.kept().file
         hash_key(file, key, &held, &it)
         try:
             self.see(&record)
@@ -252,7 +264,7 @@ cdef class Dict(Container):
             if payload == NULL:
                 file.expect(emmap_wrong_rc(&file.core), "read the store")
             # SAFETY: the moment, which the view holds, keeps the block.
-            value = self.codec.decode_view(entry.tag, self.moment, payload, <Py_ssize_t>entry.value_n)
+            value = self.codec.decode_view(entry.tag, self.kept(), payload, <Py_ssize_t>entry.value_n)
             file.raise_if_lost()
             return value
         finally:
@@ -305,7 +317,7 @@ cdef class Dict(Container):
         return dict(other.items()) | self.copy()
 
     def __repr__(self):
-        if self.moment is None and self.handle.file is None:
+        if self.lease is None and self.handle.file is None:
             return f"<Dict {self.called.text!r} of a closed store>"
         return f"Dict({self.called.text!r}, {self.copy()!r})"
 
@@ -540,23 +552,18 @@ cdef class Dict(Container):
         [16, 2, 9, 'one']
         """
         cdef StoreFile file = self.to_write()
+        # Before the lock is taken: whatever gives the pairs may wait for another writer.
+        if type(other) is dict:
+            pairs = (<dict>other).items()
+        elif isinstance(other, Dict):
+            pairs = list((<Dict>other)._walk(ITEMS))
+        elif isinstance(other, Mapping) or hasattr(other, "keys"):
+            pairs = [(key, other[key]) for key in other.keys()]
+        else:
+            pairs = [pair_of(i, pair) for i, pair in enumerate(other)]
         with Transaction(self.handle):
-            if type(other) is dict:
-                for key, value in (<dict>other).items():
-                    self.put_item(file, key, value)
-            elif isinstance(other, Dict):
-                for key, value in (<Dict>other)._walk(ITEMS):
-                    self.put_item(file, key, value)
-            elif isinstance(other, Mapping) or hasattr(other, "keys"):
-                for key in other.keys():
-                    self.put_item(file, key, other[key])
-            else:
-                for i, pair in enumerate(other):
-                    pair = tuple(pair)
-                    if len(pair) != 2:
-                        raise ValueError(f"dictionary update sequence element #{i} has length {len(pair)}; 2 is "
-                                         "required")
-                    self.put_item(file, pair[0], pair[1])
+            for key, value in pairs:
+                self.put_item(file, key, value)
             for key, value in more.items():
                 self.put_item(file, key, value)
 
@@ -617,8 +624,11 @@ cdef class DictIterator:
     def __next__(self):
         cdef const emmap_entry *entry
         cdef const unsigned char *payload
-        cdef StoreFile file = self.moment.file
+        cdef StoreFile file
         cdef int rc
+        if self.moment is None:
+            raise TypeError("iter() of a dict makes such a thing")
+        file = self.moment.file
         self.moment.ensure()
         rc = emmap_cursor_next(&self.cursor, &entry)
         if rc != 0:

@@ -154,10 +154,9 @@ cdef class StoreFile(Placed):
 
     cdef int claim(self) except -1:
         """Sees to it that we have a pin: not yet after a fork."""
-        cdef emmap_pin *pin
         if self.core.pin == NULL:
-            self.expect(emmap_pin_claim(&self.core, &pin), "read the store")
-            self.core.pin = pin
+            self.ensure_begun()
+            self.recognise(emmap_store_begin(&self.core))
         return 0
 
     cdef const emmap_root *look(self) except? NULL:
@@ -177,6 +176,15 @@ cdef class StoreFile(Placed):
         emmap_pin_clear(self.core.pin)
 
     # Writing
+
+    cdef bint is_of_this_thread(self) except -1:
+        """The part of `is_mine` that is seldom asked. (Numbers of threads are not used again, as idents are.)"""
+        if self.writer != PyThreadState_GetID(PyThreadState_Get()):
+            return False
+        if self.inherited:
+            raise RuntimeError("this process was forked inside a transaction, which is its parent's: leave the block "
+                               "before you use the store here")
+        return True
 
     cdef int acquire(self) except -1:
         """The writer's lock. What its last owner has not committed when he died does not count."""
@@ -200,7 +208,7 @@ cdef class StoreFile(Placed):
         if rc != 0:
             emmap_lock_release(&self.core.lock)
             self.expect(rc, "write to the store")
-        self.writer = PyThread_get_thread_ident()
+        self.writer = PyThreadState_GetID(PyThreadState_Get())
         self.depth = 1
         self.doomed = 0
         self.serial += 1
@@ -212,8 +220,9 @@ cdef class StoreFile(Placed):
 
     cdef int end_write(self, int rc, str doing) except -1:
         """Ends what `begin_write` has begun, which went well or not; raises for the latter."""
-        if not self.is_mine():
-            raise RuntimeError("the transaction was begun by another thread, or before a fork")
+        if self.inherited:
+            self.cancel_write()
+            raise RuntimeError("this process was forked in the middle of it: what was written is the parent's")
         self.depth -= 1
         if self.depth > 0:
             if self.dooms(rc):
@@ -234,12 +243,24 @@ cdef class StoreFile(Placed):
 
     cdef int cancel_write(self) except -1:
         """Ends what `begin_write` has begun, and nothing of it has been done."""
+        self.give_up_one()
+        return 0
+
+    cdef void give_up_one(self) noexcept:
+        """As cancel_write, where nothing may be raised."""
         self.depth -= 1
         if self.depth == 0:
-            emmap_rollback(&self.txn)
-            self.writer = 0
-            emmap_lock_release(&self.core.lock)
-        return 0
+            self.give_up()
+
+    cdef void give_up(self) noexcept:
+        """Drops the transaction, whoever has it."""
+        self.depth = 0
+        self.writer = 0
+        if self.inherited:
+            self.inherited = False  # the lock is the parent's
+            return
+        emmap_rollback(&self.txn)
+        emmap_lock_release(&self.core.lock)
 
     cdef int enlarge(self, uint64_t n) except -1:
         """Maps the file anew, with more room: for `n` bytes. The caller is writing.
@@ -277,6 +298,7 @@ cdef class StoreFile(Placed):
         """Makes all that is committed by now survive a power loss."""
         cdef emmap_waiting waiting
         cdef int rc = -EINTR
+        self.ensure_begun()
         if self.is_mine():
             raise RuntimeError("a transaction of this thread is under way: flush when it has ended")
         emmap_waiting_begin(&waiting, -1)
@@ -292,6 +314,7 @@ cdef class StoreFile(Placed):
         """Walks over all that is in the store, while writers wait."""
         cdef emmap_trace trace
         cdef int rc
+        self.ensure_begun()
         if self.is_mine():
             raise RuntimeError("a transaction of this thread is under way: check when it has ended")
         memset(&trace, 0, sizeof(trace))
@@ -304,35 +327,41 @@ cdef class StoreFile(Placed):
         self.expect(rc, "check the store")
 
     def figures(self):
-        """What `Statistics` is made of."""
+        """What `Statistics` is made of. It waits for nobody."""
         cdef emmap_oldest oldest
+        cdef emmap_figures figures
         cdef emmap_live *live = emmap_live_of(&self.core)
-        cdef int rc = emmap_oldest_pin(&self.core, &oldest)
-        cdef const emmap_space *space
-        alone = not self.is_mine()
-        if alone:
-            self.begin_write()
-        space = self.txn.before
-        found = {
+        cdef int rc
+        self.ensure_begun()
+        rc = emmap_oldest_pin(&self.core, &oldest)
+        self.expect(emmap_figures_of(&self.core, &figures), "look at the store")
+        self.raise_if_lost()
+        return {
             "size": self.core.size, "room": self.core.room,
-            "used": space.frontier - EMMAP_BLOCKS_AT - space.retired,
-            "free": space.retired - space.in_held, "held": space.in_held,
-            "names": self.txn.names, "transaction": self.txn.base,
+            "used": figures.used, "free": figures.free, "held": figures.held,
+            "names": figures.names, "transaction": figures.txn,
             "readers": oldest.pins,
             "oldest": (oldest.pid, oldest.txn, oldest.since) if rc == 0 else None,
             "flushes": live.flushes, "last_flush": live.flushed,
         }
-        if alone:
-            self.end_write(0, "look at the store")
-        return found
+
+    cdef int ensure_begun(self) except -1:
+        if not self.begun:
+            raise TypeError("no file was opened")
+        return 0
 
     def _forked(self):
-        """In a child: what was under way is the parent's."""
-        if self.writer:
-            self.writer = 0
-            emmap_rollback(&self.txn)
+        """In a child: what was under way is the parent's, and pins are taken anew."""
         self.core.pin = NULL
         self.latest = NULL
+        if self.writer == 0:
+            return
+        # Whatever another thread was about in it is left as it lies.
+        memset(&self.txn, 0, sizeof(self.txn))
+        self.inherited = self.writer == PyThreadState_GetID(PyThreadState_Get())
+        if not self.inherited:
+            self.writer = 0
+            self.depth = 0
 
 
 cdef extern from "unistd.h" nogil:

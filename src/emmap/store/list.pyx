@@ -15,6 +15,7 @@ from emmap.errors import ClosedError
 from emmap.mapping.memory cimport LARGE, emmap_lost_any
 from emmap.store.core cimport *
 from emmap.store.container cimport Container
+from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
 from emmap.store.reading cimport decode_copy, decode_here, is_plain
 
@@ -54,7 +55,7 @@ cdef class List(Container):
     (List('words', ['to', 'be', 'to', 'be', 'or', 'not']), 'not', True)
     """
 
-    def __cinit__(self, handle, name, Codec codec not None, *, moment=None):
+    def __cinit__(self, handle, name, Codec codec not None, *, lease=None):
         cdef emmap_record record
         self.kind, self.codec = EMMAP_A_LIST, codec
         self.called = Name(self.to_read(), name)
@@ -70,7 +71,7 @@ cdef class List(Container):
         cdef uint64_t n = 0
         cdef Moment moment
         cdef int rc
-        if self.moment is None and not file.is_mine():
+        if self.lease is None and not file.is_mine():
             # A plain value of the live root: no Python runs while it is pinned.
             rc = emmap_record_see(&file.core, file.look(), &self.called.key, &self.last)
             if rc == 0 and self.last.record.kind == EMMAP_A_LIST:
@@ -98,7 +99,7 @@ cdef class List(Container):
             moment = self.see_moment(&record)
             return self.get_in(file, &record, index, True)
         self.see(&record)
-        return self.get_in(file, &record, index, self.moment is not None)
+        return self.get_in(file, &record, index, self.lease is not None)
 
     cdef object get_in(self, StoreFile file, const emmap_record *record, Py_ssize_t index, bint pinned):
         """The same where the record is pinned for long, or what this thread's transaction has made."""
@@ -172,7 +173,7 @@ cdef class List(Container):
         cdef const unsigned char *payload
         cdef StoreFile file
         cdef uint64_t n
-        if self.moment is None:
+        if self.lease is None:
             raise ValueError("only what is in a snapshot stays where it is: with store.snapshot() as s: "
                              f"s.list({self.called.text!r}).view(index)")
         file = self.see(&record)
@@ -182,7 +183,7 @@ cdef class List(Container):
         if payload == NULL:
             file.expect(emmap_wrong_rc(&file.core), "read the store")
         # SAFETY: the moment, which the view holds, keeps the block.
-        value = self.codec.decode_view(slot.tag, self.moment, payload, <Py_ssize_t>n)
+        value = self.codec.decode_view(slot.tag, self.kept(), payload, <Py_ssize_t>n)
         file.raise_if_lost()
         return value
 
@@ -275,7 +276,7 @@ cdef class List(Container):
         return self.copy() * n
 
     def __repr__(self):
-        if self.moment is None and self.handle.file is None:
+        if self.lease is None and self.handle.file is None:
             return f"<List {self.called.text!r} of a closed store>"
         return f"List({self.called.text!r}, {self.copy()!r})"
 

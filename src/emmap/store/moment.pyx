@@ -12,6 +12,7 @@ from _weakref import ref
 from fcntl import F_OFD_SETLK, F_WRLCK, fcntl
 from struct import pack
 
+from emmap.errors import ClosedError
 from emmap.store.core cimport *
 
 cdef extern from "errno.h":
@@ -35,12 +36,14 @@ cdef Moment moment_of(StoreFile file):
         # What it has made is not changed in place from now on.
         file.expect(emmap_freeze(&file.txn), "read in the transaction")
         moment = Moment.__new__(Moment)
-        moment.file, moment.memory, moment.serial = file, file.memory, file.serial
+        moment.file, moment.memory = file, file.memory
+        moment.serial, moment.rollbacks = file.serial, file.rollbacks
         moment.txn, moment.directory, moment.names = file.txn.txn, file.txn.directory, file.txn.names
         return moment
     if file.latest != NULL:
         moment = <Moment>file.latest
-        if moment.pin != NULL and moment.txn == emmap_live_of(&file.core).epoch:
+        # Its record is not used again as long as it is pinned, so the same offset is the same root.
+        if moment.pin != NULL and moment.root == emmap_live_of(&file.core).root:
             return moment
     file.expect(emmap_pin_claim(&file.core, &pin), "keep what is read")
     root = emmap_pin_set(&file.core, pin)
@@ -51,6 +54,7 @@ cdef Moment moment_of(StoreFile file):
     moment = Moment.__new__(Moment)
     moment.file, moment.memory, moment.pin = file, file.memory, pin
     moment.txn, moment.directory, moment.names = root.txn, root.directory, root.names
+    moment.root = <uint64_t>(<const unsigned char *>root - file.core.base)
     file.latest = <PyObject *>moment
     _pinned[id(moment)] = ref(moment)
     return moment
@@ -77,6 +81,9 @@ cdef class Moment:
                 raise RuntimeError("there was no pin left for what a parent read when it forked: read it anew")
             if not self.file.is_mine() or self.file.serial != self.serial:
                 raise RuntimeError("the transaction has ended in which this was begun")
+            if self.file.rollbacks != self.rollbacks:
+                raise RuntimeError("what was read here may have been undone since: a part of the transaction was "
+                                   "rolled back")
         return 0
 
     cdef int record(self, Name name, emmap_record *record) except -1:
@@ -88,6 +95,13 @@ cdef class Moment:
             raise KeyError(name.text)
         record[0] = found[0]
         return 0
+
+
+cdef class Lease:
+    """A moment for the length of a block: what a snapshot has handed out is over with it."""
+
+    cdef int refuse(self) except -1:
+        raise ClosedError("the snapshot has ended")
 
 
 # Forks: the child gets pins of its own. It cannot take them before the parent gives his back, so the parent

@@ -4,6 +4,9 @@
 from emmap.codec.keys cimport key_done, key_of
 from emmap.store.core cimport emmap_key_hash
 
+# So that a name and what it stands for lie in one block.
+cdef Py_ssize_t LONGEST = 512
+
 
 cdef class Name:
     """A name in the directory of a file."""
@@ -12,8 +15,8 @@ cdef class Name:
         if type(name) is not str:
             raise TypeError(f"a name in a store is a str, not {name!r}")
         key_of(name, &self.held)
-        if self.held.n > 65535:
-            raise ValueError("a name in a store has at most 65,535 bytes")
+        if self.held.n > LONGEST:
+            raise ValueError(f"a name in a store has at most {LONGEST} bytes, not {self.held.n:,}")
         self.text = name
         self.key.bytes, self.key.n, self.key.kind = self.held.data, <unsigned int>self.held.n, self.held.kind
         emmap_key_hash(&file.core, &self.key)

@@ -148,6 +148,7 @@ static int scan(struct emmap_store *store)
     found->pins = set;
     found->oldest = oldest;
     found->n = n;
+    found->flushed = flushed;
     found->newest = n ? found->txns[n - 1] : 0;
     return 0;
 }

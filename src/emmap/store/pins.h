@@ -61,6 +61,7 @@ struct emmap_protected {
     size_t pins;                /* that were set, by whomever */
     uint64_t oldest;            /* the least of them */
     uint64_t newest;            /* of `txns` */
+    uint64_t flushed;           /* the last completed flush's */
     size_t n;
     uint64_t txns[EMMAP_PINS + 2]; /* ascending: of pins, of the last flush, of the one under way */
 };

@@ -2,9 +2,8 @@
 """`Snapshot`: one moment of a store, for as long as wanted."""
 
 from emmap.codec.values cimport Codec
-from emmap.errors import ClosedError
 from emmap.store.handle cimport Handle
-from emmap.store.moment cimport Moment, moment_of
+from emmap.store.moment cimport Lease, Moment, moment_of
 
 from emmap.store.array import Array
 from emmap.store.dict import Dict
@@ -29,11 +28,11 @@ cdef class Snapshot:
     (['d'], b'value')
     """
 
-    def __init__(self, Handle handle not None):
+    def __cinit__(self, Handle handle not None):
         if handle.opened().is_mine():
             raise RuntimeError("a snapshot is of what is committed: take it outside of the transaction")
-        self.handle = handle
-        self.moment = moment_of(handle.file)
+        self.handle, self.lease = handle, Lease()
+        self.lease.moment = moment_of(handle.file)
 
     def __enter__(self):
         self.ensure()
@@ -43,26 +42,30 @@ cdef class Snapshot:
         self.close()
 
     cdef Moment ensure(self):
-        if self.moment is None:
-            raise ClosedError("the snapshot has ended")
-        self.moment.ensure()
-        return self.moment
+        if self.lease.moment is None:
+            self.lease.refuse()
+        self.lease.moment.ensure()
+        return self.lease.moment
 
     def close(self):
         """Lets go of the moment. Views of what is in it keep it, until they have gone."""
-        self.moment = None
+        self.lease.moment = None
 
     def dict(self, name, type=None):
         """The dict of this name, as it is at this moment. Raises `KeyError`, and `TypeError` as `Store.dict`."""
-        return Dict(self.handle, name, self.codec_for(type), moment=self.ensure())
+        return Dict(self.handle, name, self.codec_for(type), lease=self.ensured())
 
     def list(self, name, type=None):
         """The list of this name, as it is at this moment. In all else as `dict`."""
-        return List(self.handle, name, self.codec_for(type), moment=self.ensure())
+        return List(self.handle, name, self.codec_for(type), lease=self.ensured())
 
     def array(self, name):
         """The array of this name, as it is at this moment. In all else as `dict`."""
-        return Array(self.handle, name, moment=self.ensure())
+        return Array(self.handle, name, lease=self.ensured())
+
+    cdef Lease ensured(self):
+        self.ensure()
+        return self.lease
 
     cdef Codec codec_for(self, object type):
         return self.handle.codec if type is None else Codec.for_type(type)

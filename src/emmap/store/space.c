@@ -25,7 +25,8 @@
 /* Blocks that an allocation moves to `held` on its way. */
 #define MOST_MOVES 4
 
-/* Entries of `held` that a transaction looks at again, when a pin has gone that may have held them; else one. */
+/* Entries of `held` that a transaction looks at again, when a pin has gone that may have held them; else as many as
+ * it adds, and one. */
 #define SWEEP 16
 
 /* The file is made longer by an eighth, but not by more than this. */
@@ -109,7 +110,7 @@ int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
 
 int emmap_prepare_end(struct emmap_txn *txn)
 {
-    uint64_t n = txn->retired.n + txn->dropped.n + SWEEP + 4;
+    uint64_t n = txn->retired.n + txn->dropped.n + txn->moved + SWEEP + 4;
     return emmap_prepare(txn, 1024 * (n / EMMAP_CHUNK_ENTRIES + 1 + (n < EMMAP_CLASSES ? n : EMMAP_CLASSES)));
 }
 
@@ -137,7 +138,7 @@ static int cut(struct emmap_txn *txn, uint64_t at, uint64_t n)
 /* What of the protected may hold blocks that wait in `held`. */
 static uint64_t old_ones(const struct emmap_protected *found, uint64_t base)
 {
-    uint64_t mix = 0;
+    uint64_t mix = found->flushed;
     for (size_t i = 0; i < found->n && found->txns[i] + PATIENCE <= base; i++)
         mix = mix * 31 + found->txns[i];
     return mix;
@@ -172,7 +173,9 @@ static int is_in_the_way(const struct emmap_txn *txn, unsigned class, uint64_t r
 static inline int look_at_entry(struct emmap_store *store, const struct emmap_retired *entry, uint64_t *birth)
 {
     unsigned class = EMMAP_RETIRED_CLASS(entry->when);
-    const uint64_t *block = class < EMMAP_CLASSES ? emmap_bytes_at(store, entry->block, emmap_class_size(class)) : NULL;
+    const uint64_t *block = NULL;
+    if (class < EMMAP_CLASSES && entry->block % emmap_class_alignment(class) == 0)
+        block = emmap_bytes_at(store, entry->block, emmap_class_size(class));
     if (block == NULL)
         return emmap_wrong(store, entry->block, "no block lies here, but it is to be used again");
     *birth = EMMAP_BIRTH(*block);
@@ -217,6 +220,7 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, i
             return 0;
         txn->space->in_held += emmap_class_size(class);
         emmap_queue_pop(txn, class);
+        txn->moved++;
         moved++;
     }
     return 0;
@@ -336,9 +340,7 @@ void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, 
 static int sweep(struct emmap_txn *txn)
 {
     struct emmap_space *space = txn->space;
-    size_t n = txn->sweep < SWEEP ? txn->sweep : SWEEP;
-    if (n == 0)
-        n = 1;
+    size_t n = (txn->sweep < SWEEP ? txn->sweep : SWEEP) + txn->moved + 1;
     for (; n != 0 && space->held.count != 0; n--) {
         struct emmap_retired head = {0, 0};
         uint64_t birth = 0;
@@ -405,7 +407,7 @@ int emmap_space_begin(struct emmap_txn *txn)
     txn->space = space;
     txn->before = before;
     txn->scanned = 0;
-    txn->swept = 0;
+    txn->swept = txn->moved = 0;
     txn->retired.n = 0;
     emmap_forget_dropped(txn);
     return 0;

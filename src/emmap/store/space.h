@@ -19,6 +19,7 @@ struct emmap_txn {
     const struct emmap_space *before;
 
     size_t sweep, swept;        /* entries of `held` that are still to be looked at again; and were, by this one */
+    size_t moved;               /* that it has moved there */
     int scanned;                /* it has looked at the pins itself */
     uint64_t root;              /* offset of the live root record */
     uint64_t directory, names;  /* as they are by now */

@@ -4,14 +4,15 @@
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
+cimport cython
+
 from emmap.store.core cimport emmap_rollback_to, emmap_savepoint, emmap_savepoint_make
 from emmap.store.file cimport StoreFile
 from emmap.store.handle cimport Handle
 
-cdef extern from "errno.h":
-    int ECANCELED
 
-
+@cython.final
+@cython.no_gc_clear  # __dealloc__ needs `file`
 cdef class Transaction:
     """What `Store.transaction` returns, for a `with` block.
 
@@ -40,13 +41,34 @@ cdef class Transaction:
     cdef Handle handle
     cdef StoreFile file             # while it is under way
     cdef uint64_t serial
+    cdef int depth                  # of the file, once it has been entered
     cdef emmap_savepoint *savepoint # NULL: it is the outermost
 
-    def __init__(self, Handle handle not None):
+    def __cinit__(self, Handle handle not None):
         self.handle = handle
 
     def __dealloc__(self):
+        # It was entered, and never left: by a thread that has ended, or in a generator that was dropped.
+        if self.file is not None and self.is_innermost():
+            self.undo()
         free(self.savepoint)
+
+    cdef bint is_innermost(self) noexcept:
+        """Is it under way, with none in it?"""
+        return self.file.writer != 0 and self.file.serial == self.serial and self.file.depth == self.depth
+
+    cdef void undo(self) noexcept:
+        cdef StoreFile file = self.file
+        self.file = None
+        if self.savepoint == NULL or file.inherited:
+            file.give_up_one()
+            return
+        emmap_rollback_to(&file.txn, self.savepoint)
+        free(self.savepoint)
+        self.savepoint = NULL
+        file.rollbacks += 1
+        file.doomed = 0
+        file.depth -= 1
 
     def __enter__(self):
         cdef StoreFile file = self.handle.to_write()
@@ -59,30 +81,25 @@ cdef class Transaction:
             rc = emmap_savepoint_make(&file.txn, &self.savepoint)
             if rc != 0:
                 self.handle.done(file, rc, "make a savepoint")
-        self.file, self.serial = file, file.serial
+        self.file, self.serial, self.depth = file, file.serial, file.depth
         return self
 
     def __exit__(self, kind, error, traceback):
         cdef StoreFile file = self.file
-        cdef emmap_savepoint *savepoint = self.savepoint
         if file is None:
             raise RuntimeError("this transaction is not under way")
-        self.file, self.savepoint = None, NULL
-        try:
-            if not file.is_mine() or file.serial != self.serial:
-                if kind is None:
-                    raise RuntimeError("the transaction was begun by another thread, or before a fork: nothing of "
-                                       "it has been done here")
-                return False
+        if file.inherited and self.is_innermost():
+            self.undo()
             if kind is None:
-                self.handle.done(file, 0, "commit")
-                return False
-            if savepoint != NULL:
-                emmap_rollback_to(&file.txn, savepoint)
-                file.doomed = 0
-                file.depth -= 1
-            else:
-                file.cancel_write()
-        finally:
-            free(savepoint)
+                raise RuntimeError("this process was forked inside the transaction: what was written is the parent's")
+            return False
+        if not file.is_mine() or not self.is_innermost():
+            raise RuntimeError("a transaction is left by the thread that has entered it, and after those within it")
+        if kind is not None:
+            self.undo()
+            return False
+        self.file = None
+        free(self.savepoint)
+        self.savepoint = NULL
+        self.handle.done(file, 0, "commit")
         return False

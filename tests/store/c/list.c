@@ -68,7 +68,7 @@ static void random_operations(void)
     mark_blocks();
     for (int i = 0; i < SNAPSHOTS; i++)
         CHECK(emmap_pin_claim(&store, &pins[i]) == 0);
-    int rounds = UNDER_ASAN || UNDER_TSAN ? 100 : 400;
+    int rounds = UNDER_ASAN || UNDER_TSAN ? 60 : 400;
     for (int round = 0; round < rounds; round++) {
         uint64_t bias = below(11);
         begin();
@@ -100,7 +100,7 @@ static void savepoints(void)
     mark_blocks();
     unsigned char *before = malloc(n_marks);
     CHECK(before != NULL);
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < (UNDER_ASAN || UNDER_TSAN ? 20 : 60); round++) {
         begin();
         for (int i = 0; i < 10; i++)
             change(7);
@@ -167,7 +167,7 @@ static void draining(void)
         begin();
         while (list.n != 0) {
             CHECK(delete(how == 0 ? 0 : how == 1 ? list.n - 1 : below(list.n)) == 0);
-            if (list.n % 50 == 0 || list.n < 70)
+            if (list.n % (UNDER_ASAN || UNDER_TSAN ? 500 : 50) == 0 || list.n < 70)
                 CHECK(walk_list(&list).blocks == blocks);
         }
         commit(list.root, list.count);
