@@ -67,6 +67,7 @@ cdef tuple pair_of(i, pair):
 
 
 @cython.final
+@cython.collection_type("mapping")
 cdef class Dict(Container):
     """A dict in a store: shared, in the file, and safe against `kill -9`. `Store.dict` makes it.
 

@@ -33,6 +33,7 @@ cdef extern from "Python.h":
 
 @cython.final
 @cython.collection_type("sequence")
+@cython.collection_type("sequence")
 cdef class List(Container):
     """A list in a store: shared, in the file, and safe against `kill -9`. `Store.list` makes it.
 
