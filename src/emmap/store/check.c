@@ -75,6 +75,21 @@ static int count_all(struct census *census, const struct emmap_space *space, uin
     return rc;
 }
 
+/* The next transaction copies nothing but the changed queues to the other space, if that is the one before: all
+ * others have to be the same there. */
+static int look_at_other(struct emmap_store *store, const struct emmap_space *space, uint64_t at)
+{
+    uint64_t other_at = EMMAP_SPACE_AT(at == EMMAP_SPACE_AT(0));
+    const struct emmap_space *other = (const void *)(store->base + other_at);
+    if (space->base == 0 || atomic_load_explicit(&other->txn, memory_order_relaxed) != space->base)
+        return 0;
+    for (unsigned class = 0; class < EMMAP_CLASSES; class++)
+        if (!(space->changed[class / 64] >> class % 64 & 1) &&
+            memcmp(&space->fifos[class], &other->fifos[class], sizeof space->fifos[class]) != 0)
+            return emmap_wrong(store, other_at, "a queue of free blocks has changed, but nobody has changed it");
+    return 0;
+}
+
 /* The space that belongs to the live root: its offset, 0 where none or both do. */
 static uint64_t true_space(const struct emmap_store *store, uint64_t txn)
 {
@@ -95,7 +110,7 @@ int emmap_check(struct emmap_store *store, struct emmap_trace *found)
     if (space_at == 0)
         return emmap_wrong(store, EMMAP_SPACE_AT(0), "neither list of what is free belongs to the live root");
     /* Whoever was killed behind his root's store leaves an epoch that is behind. */
-    if (txn > EMMAP_MOST_TXN || atomic_load_explicit(&live->epoch, memory_order_relaxed) > txn)
+    if (txn > EMMAP_LAST_TXN || atomic_load_explicit(&live->epoch, memory_order_relaxed) > txn)
         return emmap_wrong(store, EMMAP_LIVE_AT, "the number of the transaction is none");
     /* SAFETY: a space lies before the blocks. */
     const struct emmap_space *space = (const void *)(store->base + space_at);
@@ -103,7 +118,9 @@ int emmap_check(struct emmap_store *store, struct emmap_trace *found)
     if (frontier % 16 != 0 || frontier < EMMAP_BLOCKS_AT || !emmap_has(store, 0, frontier))
         return emmap_wrong(store, space_at, "the frontier lies outside of the file");
 
-    int rc = emmap_trace_begin(found, store, frontier);
+    int rc = look_at_other(store, space, space_at);
+    if (rc == 0)
+        rc = emmap_trace_begin(found, store, frontier);
     if (rc == 0)
         rc = emmap_trace_root(found, at, txn);
     uint64_t blocks = found->blocks, bytes = found->bytes;

@@ -14,7 +14,7 @@ int emmap_begin(struct emmap_txn *txn, struct emmap_store *store)
     const struct emmap_root *root = emmap_block_at(store, at, EMMAP_ROOT, sizeof *root);
     if (root == NULL)
         return emmap_wrong_rc(store);
-    if (root->txn == 0 || root->txn >= EMMAP_MOST_TXN - (1 << 20))
+    if (root->txn == 0 || root->txn > EMMAP_LAST_TXN)
         return emmap_wrong(store, at, "the number of the transaction is none");
     txn->store = store;
     txn->base = root->txn;

@@ -32,8 +32,8 @@ static void prefetch_next(struct emmap_cursor *cursor, int its_entries)
         return;
     }
     const struct emmap_leaf *leaf = emmap_bytes_at(store, at, sizeof *leaf);
-    if (leaf == NULL || EMMAP_KIND(leaf->header) != EMMAP_LEAF || leaf->n > EMMAP_LEAF_MOST ||
-        leaf->capacity > EMMAP_LEAF_MOST || !emmap_has(store, at, emmap_leaf_bytes(leaf->capacity)))
+    if (leaf == NULL || EMMAP_KIND(leaf->header) != EMMAP_LEAF || leaf->n > leaf->capacity ||
+        leaf->capacity > EMMAP_LEAF_MOST || leaf->capacity % 4 != 0 || !emmap_has(store, at, emmap_leaf_bytes(leaf->capacity)))
         return;
     for (unsigned i = 0; i < leaf->n; i++)
         prefetch(store, emmap_leaf_entries(leaf)[i], 3);

@@ -25,7 +25,7 @@ int emmap_meta_read(struct emmap_store *store, int slot, struct emmap_meta *meta
      * meanwhile has a wrong check. */
     memcpy(meta, store->base + EMMAP_META_AT(slot), sizeof *meta);
     return meta->magic == EMMAP_STORE_MAGIC && meta->check == check_of(store, meta) && meta->txn != 0 &&
-           meta->txn <= EMMAP_MOST_TXN && meta->frontier <= meta->size ? 0 : -ENOENT;
+           meta->txn < EMMAP_LAST_TXN && meta->frontier <= meta->size ? 0 : -ENOENT;
 }
 
 /* Somebody may have closed the descriptor, and its number may be another file's by now. */

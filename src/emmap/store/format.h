@@ -46,6 +46,9 @@
 
 #define EMMAP_MOST_TXN ((UINT64_C(1) << 48) - 1)
 
+/* No transaction begins behind this one: savepoints take numbers, too. */
+#define EMMAP_LAST_TXN (EMMAP_MOST_TXN - (1 << 20))
+
 /* Where a file was last opened: in another place nobody who holds anything in it can be alive, and what
  * lies in memory there was lost. */
 struct emmap_home {

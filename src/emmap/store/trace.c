@@ -166,10 +166,13 @@ static int walk_list(struct emmap_trace *trace, uint64_t at, int height, uint64_
     for (unsigned i = 0; i < leaf->n; i++) {
         const struct emmap_slot *slot = &leaf->slots[i];
         uint64_t value, n;
-        if (slot->n <= sizeof slot->bytes)
+        if (slot->tag == 0)
+            return emmap_wrong(store, at, "an element of a list is nothing");
+        if (slot->n != 255) {
+            if (emmap_slot_payload(store, slot, &n) == NULL)
+                return emmap_wrong_rc(store);
             continue;
-        if (slot->n != 255)
-            return emmap_wrong(store, at, "an element of a list has an impossible length");
+        }
         memcpy(&value, (const unsigned char *)slot + 8, 8);
         int rc = walk_value(trace, value, newest, &n);
         if (rc != 0)
