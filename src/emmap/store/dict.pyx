@@ -10,7 +10,7 @@ cimport cython
 
 from collections.abc import Mapping, MutableMapping
 
-from emmap.codec.keys cimport Key, key_back, key_done, key_of
+from emmap.codec.keys cimport Key, key_done, key_of
 from emmap.codec.values cimport Encoded, encoded_copy, encoded_done, encoded_size
 from emmap.errors import ClosedError
 from emmap.mapping.memory cimport LARGE, emmap_lost_any
@@ -19,7 +19,7 @@ from emmap.store.core cimport *
 from emmap.store.handle cimport Handle
 from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
-from emmap.store.reading cimport decode_copy, decode_here, is_plain
+from emmap.store.reading cimport decode_copy, decode_here, decode_key, decode_view, is_plain
 
 from emmap.store.edit import Edit
 from emmap.store.transaction import Transaction
@@ -265,7 +265,7 @@ cdef class Dict(Container):
             if payload == NULL:
                 file.expect(emmap_wrong_rc(&file.core), "read the store")
             # SAFETY: the moment, which the view holds, keeps the block.
-            value = self.codec.decode_view(entry.tag, self.kept(), payload, <Py_ssize_t>entry.value_n)
+            value = decode_view(file, self.codec, entry.tag, self.kept(), payload, entry.value_n)
             file.raise_if_lost()
             return value
         finally:
@@ -435,7 +435,7 @@ cdef class Dict(Container):
                 file.expect(emmap_cursor_next(&cursor, &entry), "read the store")
                 if entry == NULL:
                     raise KeyError("popitem(): the dict is empty")
-                key = key_back(entry.key_kind, emmap_entry_key(entry), entry.key_n)
+                key = decode_key(file, entry)
                 value = self.pop(key)
         except:
             file.cancel_write()
@@ -642,7 +642,7 @@ cdef class DictIterator:
             if entry.key_kind == KEY_BYTES:
                 key = PyBytes_FromStringAndSize(<const char *>emmap_entry_key(entry), entry.key_n)
             else:
-                key = key_back(entry.key_kind, emmap_entry_key(entry), entry.key_n)
+                key = decode_key(file, entry)
         if self.what != KEYS:
             payload = emmap_entry_payload(&file.core, entry)
             if payload == NULL:

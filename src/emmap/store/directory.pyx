@@ -4,9 +4,9 @@
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
-from emmap.codec.keys cimport key_back
 from emmap.store.core cimport *
 from emmap.store.moment cimport moment_of
+from emmap.store.reading cimport decode_key
 
 from emmap.store.container import KINDS
 
@@ -67,7 +67,7 @@ def names(Handle handle not None, Moment moment=None):
         if entry == NULL:
             break
         # SAFETY: the moment keeps the entry.
-        found.append(key_back(entry.key_kind, emmap_entry_key(entry), entry.key_n))
+        found.append(decode_key(file, entry))
     file.raise_if_lost()
     return found
 

@@ -18,7 +18,7 @@ cdef class StoreFile(Placed):
     cdef emmap_store core
     cdef emmap_txn txn              # under way, while `writer` is not 0
     cdef uint64_t writer            # the thread whose transaction it is
-    cdef bint inherited             # which it had when it forked us: it is the parent's
+    cdef readonly bint inherited    # which it had when it forked us: it is the parent's
     cdef int depth                  # operations and blocks that it is in
     cdef int doomed                 # the error that has spoilt it, or 0
     cdef uint64_t serial            # of the transactions begun here

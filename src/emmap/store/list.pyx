@@ -17,7 +17,7 @@ from emmap.store.core cimport *
 from emmap.store.container cimport Container
 from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
-from emmap.store.reading cimport decode_copy, decode_here, is_plain
+from emmap.store.reading cimport decode_copy, decode_here, decode_view, is_plain
 
 from emmap.store.edit import Edit
 from emmap.store.transaction import Transaction
@@ -184,7 +184,7 @@ cdef class List(Container):
         if payload == NULL:
             file.expect(emmap_wrong_rc(&file.core), "read the store")
         # SAFETY: the moment, which the view holds, keeps the block.
-        value = self.codec.decode_view(slot.tag, self.kept(), payload, <Py_ssize_t>n)
+        value = decode_view(file, self.codec, slot.tag, self.kept(), payload, n)
         file.raise_if_lost()
         return value
 

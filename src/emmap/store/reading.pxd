@@ -7,6 +7,7 @@ from emmap.codec.format cimport ASCII, BYTES
 from emmap.codec.text cimport copy_ascii
 from emmap.codec.values cimport Codec
 from emmap.mapping.memory cimport LARGE
+from emmap.store.core cimport emmap_entry
 from emmap.store.file cimport StoreFile
 
 
@@ -34,3 +35,6 @@ cdef inline object decode_here(StoreFile file, Codec codec, unsigned char tag, c
 
 cdef object decode_any(StoreFile file, Codec codec, unsigned char tag, const unsigned char *payload, uint64_t n)
 cdef object decode_copy(StoreFile file, Codec codec, unsigned char tag, const unsigned char *payload, uint64_t n)
+cdef object decode_view(StoreFile file, Codec codec, unsigned char tag, object keeper, const unsigned char *payload,
+                        uint64_t n)
+cdef object decode_key(StoreFile file, const emmap_entry *entry)
