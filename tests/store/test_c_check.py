@@ -1,4 +1,4 @@
-"""Check, recovery, flush and opening in the store's C core, built plainly and under the sanitizers."""
+"""Check, recovery, flush and opening in the C core of the store, plain and under the sanitizers."""
 
 from pathlib import Path
 
@@ -16,7 +16,13 @@ SOURCES = [
 ]
 
 # Filesystems that cannot be asked for space are not at hand.
-PROGRAMS = {"check": [], "recovery": [], "home": ["-Wl,--wrap=fallocate"]}
+PROGRAMS = {
+    "check": [],
+    "recovery": [],
+    "home": [],
+    "flush": [],
+    "kernel": ["-Wl,--wrap=fallocate"],
+}
 
 
 @pytest.fixture(scope="module", params=BUILDS)

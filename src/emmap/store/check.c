@@ -20,7 +20,8 @@ static int count_free(struct census *census, unsigned class, const struct emmap_
     if (class != HELD && is_class != class)
         return emmap_wrong(store, at, "a queue of free blocks holds one of another size");
     uint64_t size = is_class < EMMAP_CLASSES ? emmap_class_size(is_class) : 0;
-    if (size == 0 || at < EMMAP_BLOCKS_AT || size > end || at > end - size || at % emmap_class_alignment(is_class) != 0)
+    if (size == 0 || at < EMMAP_BLOCKS_AT || size > end || at > end - size ||
+        at % emmap_class_alignment(is_class) != 0)
         return emmap_wrong(store, at, "a free block cannot lie here");
     if (EMMAP_RETIRED_TXN(entry->when) > census->txn)
         return emmap_wrong(store, at, "a free block was replaced by a transaction that has never been");
@@ -55,7 +56,9 @@ static int count_queue(struct census *census, unsigned class, const struct emmap
         at = chunk->next;
         i = 0;
     }
-    return n == fifo->count ? 0 : emmap_wrong(store, fifo->head, "a queue of free blocks has another length than it says");
+    if (n != fifo->count)
+        return emmap_wrong(store, fifo->head, "a queue of free blocks has another length than it says");
+    return 0;
 }
 
 static int count_all(struct census *census, const struct emmap_space *space, uint64_t at)

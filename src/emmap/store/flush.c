@@ -48,8 +48,10 @@ int emmap_meta_write(struct emmap_store *store, int slot, struct emmap_meta *met
     int rc = is_our_file(store);
     if (rc != 0)
         return rc;
-    ssize_t n = store->kernel->pwrite(store->fd, meta != NULL ? meta : &none, sizeof none, (off_t)EMMAP_META_AT(slot));
-    return n < 0 ? (int)n : n < (ssize_t)sizeof none ? -EIO : 0;
+    if (meta == NULL)
+        meta = (struct emmap_meta *)&none;
+    ssize_t n = store->kernel->pwrite(store->fd, meta, sizeof *meta, (off_t)EMMAP_META_AT(slot));
+    return n < 0 ? (int)n : n < (ssize_t)sizeof *meta ? -EIO : 0;
 }
 
 int emmap_meta_make(struct emmap_store *store, struct emmap_meta *meta)

@@ -214,37 +214,32 @@ static int is_in_use(struct emmap_store *store)
     return 0;
 }
 
-/* Finds the newest meta that is no newer than `most` and whose root is whole: its slot, or -errno. */
+/* Finds the newest meta that is no newer than `most`: its slot, or -errno. Only a meta that is torn itself gives way
+ * to the one before: what a whole one needs was on the disk before it, so where that is not there now the file
+ * was damaged, or cut, and not by a power loss. */
 static int find_meta(struct emmap_store *store, uint64_t most, struct emmap_meta *meta, struct emmap_trace *trace)
 {
     struct emmap_meta metas[2];
     uint64_t size = atomic_load_explicit(&store->size, memory_order_relaxed);
-    int is_there[2], rc = 0;
+    int slot = -1;
     for (int i = 0; i < 2; i++)
-        is_there[i] = emmap_meta_read(store, i, &metas[i]) == 0;
-    int newer = is_there[1] && (!is_there[0] || metas[1].txn > metas[0].txn);
-    emmap_wrong(store, EMMAP_META_AT(0), "no flush of this file has ever been completed");
-    for (int i = 0; i < 2; i++) {
-        int slot = i == 0 ? newer : 1 - newer;
-        *meta = metas[slot];
-        if (!is_there[slot] || meta->txn > most)
-            continue;
-        if (meta->size > size) {
-            emmap_wrong(store, size, "the file is shorter than it was when it was flushed");
-            continue;
-        }
-        rc = emmap_trace_begin(trace, store, meta->frontier);
-        if (rc == 0)
-            rc = emmap_trace_root(trace, meta->root, meta->txn);
-        if (rc == 0 && ((const struct emmap_root *)emmap_at(store, meta->root))->txn == meta->txn)
-            return slot;
-        emmap_trace_end(trace);
-        if (rc == 0)
-            emmap_wrong(store, meta->root, "the root that was flushed is of another transaction");
-        else if (rc != -EUCLEAN)
-            return rc;
-    }
-    return emmap_wrong_rc(store);
+        if (emmap_meta_read(store, i, &metas[i]) == 0 && metas[i].txn <= most &&
+            (slot < 0 || metas[i].txn > metas[slot].txn))
+            slot = i;
+    if (slot < 0)
+        return emmap_wrong(store, EMMAP_META_AT(0), "no flush of this file has ever been completed");
+    *meta = metas[slot];
+    if (meta->size > size)
+        return emmap_wrong(store, size, "the file is shorter than it was when it was flushed");
+    int rc = emmap_trace_begin(trace, store, meta->frontier);
+    if (rc == 0)
+        rc = emmap_trace_root(trace, meta->root, meta->txn);
+    if (rc == 0 && ((const struct emmap_root *)emmap_at(store, meta->root))->txn != meta->txn)
+        rc = emmap_wrong(store, meta->root, "the root that was flushed is of another transaction");
+    if (rc == 0)
+        return slot;
+    emmap_trace_end(trace);
+    return rc;
 }
 
 /* Makes the flush that is recovered the only one that a later recovery may find, and sees it on the disk: what

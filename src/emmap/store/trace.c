@@ -240,7 +240,8 @@ static int has_twins(struct emmap_trace *trace, const struct emmap_leaf *leaf)
         for (unsigned j = 0; j < i; j++) {
             if (leaf->tags[i] != leaf->tags[j])
                 continue;
-            const struct emmap_entry *a = emmap_at(trace->store, entries[i]), *b = emmap_at(trace->store, entries[j]);
+            const struct emmap_entry *a = emmap_at(trace->store, entries[i]);
+            const struct emmap_entry *b = emmap_at(trace->store, entries[j]);
             if (a->key_n == b->key_n && a->key_kind == b->key_kind && memcmp(a->bytes, b->bytes, a->key_n) == 0)
                 return 1;
         }
@@ -248,7 +249,8 @@ static int has_twins(struct emmap_trace *trace, const struct emmap_leaf *leaf)
 }
 
 /* The leaf under so many nodes, noted. */
-static const struct emmap_leaf *leaf_at(struct emmap_trace *trace, uint64_t at, unsigned level, uint64_t newest)
+static const struct emmap_leaf *leaf_at(struct emmap_trace *trace, uint64_t at, unsigned level,
+                                        uint64_t newest)
 {
     const struct emmap_leaf *leaf = emmap_leaf_at(trace->store, at, level);
     if (leaf == NULL)

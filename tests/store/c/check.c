@@ -72,7 +72,6 @@ static struct emmap_record *dict, *list, *array, *lock;
 static struct emmap_node *node, *inner;     /* of the dict: its root, and one below it */
 static struct emmap_leaf *leaf;             /* of several entries */
 static unsigned wide_slot;                  /* of `inner`: a leaf that stands in the next one, too */
-static unsigned narrow_slot;                /* one that stands in no other */
 static struct emmap_entry *entry, *large;
 static struct emmap_list_node *tree;
 static struct emmap_list_leaf *slots;
@@ -120,7 +119,7 @@ static void build(void)
                 CHECK(emmap_record_put(&txn, &key, &record) == 0);
             CHECK(emmap_record_own(&txn, &key, &own) == 0);
             uint64_t tree_at = own->root, count = own->count, n = i % 9 == 0 ? 2000 : 20;
-            struct emmap_key element = key_of(&box.store, "key", i % 400);
+            struct emmap_key element = key_of(&box.store, "key", i % 1000);
             if (name == 0)
                 CHECK(emmap_trie_put(&txn, &tree_at, &count, &element, 1, n, &payload) == 0);
             else
@@ -147,28 +146,25 @@ static void build(void)
     CHECK(emmap_commit(&txn) == 0);
     /* Many at once. */
     CHECK(emmap_begin(&txn, &box.store) == 0);
-    for (unsigned i = 0; i < 400; i++)
-        if ((1600 + i) % 9 != 0)
+    for (unsigned i = 0; i < 1000; i++)
+        if ((1000 + i) % 9 != 0)
             put(&txn, 0, i, 16 * 30 + 5);
     CHECK(emmap_commit(&txn) == 0);
     emmap_txn_end(&txn);
 }
 
-/* Does this node have leaves in one and in two slots, and both kinds of entries? */
+/* Does this node have a leaf in several slots, and both kinds of entries? */
 static int find_in(uint64_t node_at)
 {
-    int has_wide = 0, has_narrow = 0;
+    int has_wide = 0;
     leaf = NULL;
     large = NULL;
     inner = at(node_at);
-    for (unsigned slot = 0; slot < 16; slot++) {
+    for (unsigned slot = 0; slot < EMMAP_WAYS; slot++) {
         struct emmap_leaf *it = at(inner->refs[slot]);
         if (EMMAP_KIND(inner->header) != EMMAP_NODE || EMMAP_KIND(it->header) != EMMAP_LEAF)
             return 0;
-        if (it->bits == 8) {
-            has_narrow = 1;
-            narrow_slot = slot;
-        } else if (slot % 2 == 0) {
+        if (!has_wide && slot % emmap_leaf_width(it, 2) == 0 && it->bits < 10) {
             has_wide = 1;
             wide_slot = slot;
         }
@@ -182,7 +178,7 @@ static int find_in(uint64_t node_at)
             }
         }
     }
-    return has_wide && has_narrow && leaf != NULL && large != NULL;
+    return has_wide && leaf != NULL && large != NULL;
 }
 
 static void find_all(void)
@@ -194,7 +190,7 @@ static void find_all(void)
     array = record_of(2);
     lock = record_of(3);
     node = at(dict->root);
-    for (unsigned slot = 0; slot < 16 && !find_in(node->refs[slot]); slot++)
+    for (unsigned slot = 0; slot < EMMAP_WAYS && !find_in(node->refs[slot]); slot++)
         ;
     tree = at(list->root);
     slots = at(tree->children[0].ref);
@@ -280,18 +276,18 @@ static void lose_entry(void)
     X("younger", entry->header &= 0xFFFF)                                                                   \
     X("wrong level", node->level++)                                                                         \
     X("wrong level", inner->level--)                                                                        \
-    X("no part of a dict", inner->refs[narrow_slot] = 0)                                                              \
-    X("no part of a dict", inner->refs[narrow_slot] = offset_of(entry))                                               \
+    X("no part of a dict", inner->refs[wide_slot] = 0)                                                              \
+    X("no part of a dict", inner->refs[wide_slot] = offset_of(entry))                                               \
     X("reached twice", node->refs[15] = node->refs[0])                                                      \
     X("reached twice", inner->refs[0] = offset_of(node))                                                    \
     X("reached twice", dict->root = root->directory)                                                        \
     X("no part of a dict", node->refs[2] = UINT64_C(1) << 60)                                               \
     X("leaf of a dict is damaged", leaf->n = leaf->capacity + 1)                                            \
     X("leaf of a dict is damaged", leaf->capacity++)                                                        \
-    X("leaf of a dict is damaged", leaf->bits = 9)                                                          \
-    X("leaf of a dict is damaged", leaf->bits = 4)                                                          \
-    X("other slots", inner->refs[wide_slot + 1] = inner->refs[wide_slot ^ 8])                               \
-    X("other slots", inner->refs[wide_slot] = inner->refs[wide_slot ^ 8])                                   \
+    X("leaf of a dict is damaged", leaf->bits = 11)                                                         \
+    X("leaf of a dict is damaged", leaf->bits = 5)                                                          \
+    X("other slots", inner->refs[wide_slot + 1] = inner->refs[wide_slot ^ EMMAP_WAYS / 2])                               \
+    X("other slots", inner->refs[wide_slot] = inner->refs[wide_slot ^ EMMAP_WAYS / 2])                                   \
     X("more entries than it may", leaf->n = leaf->capacity = 20)                                            \
     X("smaller than what", leaf->capacity = 16, leaf->header = (leaf->header & ~UINT64_C(255)) | 3)         \
     X("another number of keys", leaf->n--)                                                                  \

@@ -6,7 +6,16 @@
 #include "directory.h"
 #include "list.h"
 
-#define OK(rc) do { int rc_ = (rc); if (rc_ != 0) { fprintf(stderr, "%s:%d: %d at %#lx %s\n", __FILE__, __LINE__, rc_, (unsigned long)in_use->store.wrong_at, (const char*)in_use->store.wrong); abort(); } } while (0)
+/* As CHECK, and tells what the store has said. */
+#define OK(call)                                                                            \
+    do {                                                                                    \
+        int ok_rc = (call);                                                                 \
+        if (ok_rc != 0)                                                                     \
+            fprintf(stderr, "%d: at %#lx: %s\n", ok_rc, (unsigned long)in_use->store.wrong_at, \
+                    (const char *)in_use->store.wrong);                                     \
+        CHECK(ok_rc == 0);                                                                  \
+    } while (0)
+
 #define NAMES 6                 /* the last two are lists */
 #define DICTS 4
 #define KEYS 400

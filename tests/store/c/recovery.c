@@ -106,6 +106,24 @@ static void rebuilding_keeps_what_is_reached(void)
     free(image.bytes);
 }
 
+/* Where what is free lies in ranges that are too small for the queues' chunks, the file grows. */
+static void chunks_that_fit_nowhere(void)
+{
+    struct emmap_trace trace;
+    create(&box);
+    CHECK(ftruncate(box.store.fd, 2 << 20) == 0 && emmap_store_look(&box.store) == 0);
+    uint64_t at = atomic_load(&emmap_live(&box.store)->root), size = atomic_load(&box.store.size), n = 0;
+    CHECK(emmap_trace_begin(&trace, &box.store, size) == 0 && emmap_trace_root(&trace, at, 1) == 0);
+    for (uint64_t i = at + 32; i < size; i += 32, n++)
+        CHECK(emmap_trace_mark(&trace, i + 16, 16));
+    CHECK(emmap_rebuild(&box.store, &trace, at, 2) == 0);
+    CHECK(atomic_load(&box.store.size) > size);
+    const struct emmap_space *space = emmap_space(&box.store, 0);
+    CHECK(space->fifos[0].count == n && space->frontier <= atomic_load(&box.store.size));
+    CHECK(space->frontier >= size + n / EMMAP_CHUNK_ENTRIES * sizeof(struct emmap_chunk));
+    emmap_trace_end(&trace);
+}
+
 /* Power loss: of what was written since the last barrier, each sector has come to the disk or has not. */
 
 static struct image durable, now;
@@ -128,6 +146,17 @@ static void lose_power(struct image *lost)
             memcpy(lost->bytes + i, durable.bytes + i, 512);
 }
 
+/* The live words of a store that has been recovered. */
+static void expect_settled(struct box *it)
+{
+    struct emmap_live *live = emmap_live(&it->store);
+    CHECK(live_root(&it->store)->txn > atomic_load(&live->flushed));
+    CHECK(atomic_load(&live->epoch) == live_root(&it->store)->txn);
+    CHECK(atomic_load(&live->flushing) == 0 && atomic_load(&live->poisoned) == 0);
+    CHECK(atomic_load(&live->recovering) == 0 && atomic_load(&live->pins) <= EMMAP_PINS);
+    CHECK(atomic_load(&live->size) == atomic_load(&it->store.size));
+}
+
 /* Opens what is left in another boot: the content of the last flush. With `or_before`, one that was under way
  * may not be in it. */
 static void expect_after_loss(const struct image *lost, const struct model *content, const struct model *or_before)
@@ -138,11 +167,7 @@ static void expect_after_loss(const struct image *lost, const struct model *cont
     if (rc != 0)
         fprintf(stderr, "%d: at %#lx: %s\n", rc, (unsigned long)left.store.wrong_at, (const char *)left.store.wrong);
     CHECK(rc == 0);
-    if (or_before != NULL) {
-        const struct emmap_root *root = live_root(&left.store);
-        const struct emmap_meta *old = (const void *)(lost->bytes + EMMAP_META_AT(0));
-        (void)root, (void)old;
-    }
+    expect_settled(&left);
     CHECK_STORE(&left);
     if (or_before != NULL && atomic_load(&emmap_live(&left.store)->flushed) < atomic_load(&emmap_live(&box.store)->flushing))
         content = or_before;
@@ -171,18 +196,25 @@ static void power_loss_leaves_the_last_flush(void)
     free(lost.bytes);
 }
 
-/* Power is lost at each moment of a flush: the barriers, and behind them. */
+/* Power is lost at each moment of a flush: the barriers, and behind them. Others write meanwhile. */
 static struct image losses[4];
-static int n_losses;
+static int n_losses, cleans_up;
+static struct model newest;     /* what is flushed where it begins by cleaning up */
 
 static void lose_at_barrier(struct box *it)
 {
+    at_barrier = NULL;
+    run(it, (int)below(30));
+    at_barrier = lose_at_barrier;
+    if (cleans_up && n_losses == 0)
+        newest = model;
     lose_power(&losses[n_losses++]);
     note_barrier(it);
 }
 
 static void power_loss_in_a_flush(void)
 {
+    cleans_up = 0;
     create(&box);
     note_barrier(&box);
     for (int round = 0; round < 2 * ROUNDS; round++) {
@@ -276,7 +308,8 @@ static void a_flusher_dies(void)
             /* The next flush does away with his meta first. */
             n_losses = 0;
             at_barrier = lose_at_barrier;
-            struct model newest = model;
+            newest = model;
+            cleans_up = !is_done;
             CHECK(flush_store(&box) >= 0);
             at_barrier = NULL;
             for (int i = 0; i < n_losses; i++) {
@@ -294,6 +327,38 @@ static void a_flusher_dies(void)
             }
             CHECK(atomic_load(&emmap_live(&box.store)->flushing) == 0);
         }
+    }
+    free(lost.bytes);
+}
+
+/* In the same boot a meta is found that its dead flusher has not seen on the disk. What only the flush before it
+ * reaches is used again when it is there, and not before. */
+static void a_recovery_is_on_the_disk_first(void)
+{
+    static struct image lost;
+    create(&box);
+    for (int round = 0; round < ROUNDS; round++) {
+        run(&box, 20);
+        CHECK(flush_store(&box) >= 0);
+        do
+            run(&box, 20);
+        while (live_root(&box.store)->txn == atomic_load(&emmap_live(&box.store)->flushed));
+        flushed = model;
+        note_barrier(&box);
+        die_at = 2;
+        wait_for(child_does(flush_in_child), SIGKILL);
+        run(&box, 20);
+        atomic_store(&emmap_live(&box.store)->root, 0);
+        emmap_store_end(&box.store);
+        at_barrier = note_barrier;
+        CHECK(open_store(&box) == 0);
+        expect_settled(&box);
+        expect(&box, &flushed);
+        model = flushed;
+        run(&box, 60);
+        lose_power(&lost);
+        at_barrier = NULL;
+        expect_after_loss(&lost, &flushed, NULL);
     }
     free(lost.bytes);
 }
@@ -344,6 +409,7 @@ static void a_reboot_in_the_middle_of_a_recovery(void)
         }
         attach(&box, fd);
         CHECK(open_store(&box) == 0);
+        expect_settled(&box);
         expect(&box, &flushed);
         model = flushed;
     }
@@ -354,9 +420,11 @@ static const struct test tests[] = {
     TEST(a_new_store_is_empty_and_flushed),
     TEST(who_comes_later_goes_on),
     TEST(rebuilding_keeps_what_is_reached),
+    TEST(chunks_that_fit_nowhere),
     TEST(power_loss_leaves_the_last_flush),
     TEST(power_loss_in_a_flush),
     TEST(a_flusher_dies),
+    TEST(a_recovery_is_on_the_disk_first),
     TEST(a_reboot_in_the_middle_of_a_recovery),
 };
 
