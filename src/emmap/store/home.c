@@ -258,7 +258,7 @@ static int recover(struct emmap_store *store, const struct emmap_home *here)
     struct emmap_live *live = emmap_live(store);
     struct emmap_home *home = &header_of(store)->home;
     struct emmap_trace trace;
-    struct emmap_meta meta;
+    struct emmap_meta meta = {0};
     /* After a failed flush the pages look clean, and a meta that is newer than the last completed flush may
      * never have reached the disk. */
     uint64_t most = !is_elsewhere(home, here) && atomic_load(&live->poisoned) != 0 ? atomic_load(&live->flushed)
