@@ -313,7 +313,7 @@ static void lose_entry(void)
     X("smaller than what", slots->capacity = 4096)                                                          \
     X("number of elements than it says", tree->children[0].count++)                                         \
     X("number of elements than it says", slots->n--)                                                        \
-    X("impossible length", slots->slots[1].n = 100)                                                         \
+    X("another length", slots->slots[1].n = 100)                                                            \
     X("reached twice", tree->children[1].ref = tree->children[0].ref,                                       \
       tree->children[1].count = tree->children[0].count)                                                    \
     X("belongs to the live root", atomic_store(&space->txn, 0))                                             \

@@ -128,7 +128,7 @@ static inline void put(struct emmap_txn *txn, unsigned name, unsigned i, uint32_
     root = record->root;
     count = record->count;
     if (value != 0) {
-        OK(emmap_trie_put(txn, &root, &count, &key, (uint8_t)(value % 11), length_of(value), &payload));
+        OK(emmap_trie_put(txn, &root, &count, &key, (uint8_t)(1 + value % 10), length_of(value), &payload));
         fill(payload, value);
     } else {
         OK(emmap_trie_remove(txn, &root, &count, &key));
@@ -161,11 +161,11 @@ static inline void change_list(struct emmap_txn *txn, struct model *model, unsig
         OK(emmap_list_delete(txn, &root, &count, i));
         memmove(values + i, values + i + 1, (--*n - i) * sizeof *values);
     } else if (what == 1 && i < *n) {
-        OK(emmap_list_set(txn, &root, count, i, (uint8_t)(value % 11), length_of(value), &payload));
+        OK(emmap_list_set(txn, &root, count, i, (uint8_t)(1 + value % 10), length_of(value), &payload));
         fill(payload, value);
         values[i] = value;
     } else if (*n < ELEMENTS) {
-        OK(emmap_list_insert(txn, &root, &count, i, (uint8_t)(value % 11), length_of(value), &payload));
+        OK(emmap_list_insert(txn, &root, &count, i, (uint8_t)(1 + value % 10), length_of(value), &payload));
         fill(payload, value);
         memmove(values + i + 1, values + i, ((*n)++ - i) * sizeof *values);
         values[i] = value;
