@@ -145,6 +145,14 @@ cdef extern from "trie.h" nogil:
     void emmap_cursor_begin(emmap_cursor *cursor, emmap_store *store, uint64_t root, uint64_t count)
     int emmap_cursor_next(emmap_cursor *cursor, const emmap_entry **entry)
 
+cdef extern from "walk.h" nogil:
+    cdef struct emmap_walk:
+        pass
+    void emmap_walk_begin(emmap_walk *walk, emmap_store *store, uint64_t root, uint64_t count)
+    void emmap_walk_end(emmap_walk *walk)
+    uint64_t emmap_walk_left(const emmap_walk *walk)
+    int emmap_walk_next(emmap_walk *walk, const emmap_entry **entry)
+
 cdef extern from "directory.h" nogil:
     int emmap_record_find(emmap_store *store, uint64_t directory, const emmap_key *name,
                           const emmap_record **record)

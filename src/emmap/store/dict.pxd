@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from emmap.codec.values cimport Codec, Encoded
 from emmap.store.container cimport Container
-from emmap.store.core cimport emmap_cursor, emmap_key
+from emmap.store.core cimport emmap_key, emmap_walk
 from emmap.store.file cimport StoreFile
 from emmap.store.moment cimport Moment
 
@@ -23,7 +23,7 @@ cdef class DictIterator:
     cdef Moment moment
     cdef Codec codec
     cdef int what
-    cdef emmap_cursor cursor
+    cdef emmap_walk walk
     cdef tuple pair                 # the last one
 
     cdef tuple pair_of(self, object key, object value)

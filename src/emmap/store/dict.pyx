@@ -281,7 +281,7 @@ cdef class Dict(Container):
         cdef emmap_record record
         it.moment = self.see_moment(&record)
         it.codec, it.what = self.codec, what
-        emmap_cursor_begin(&it.cursor, &it.moment.file.core, record.root, record.count)
+        emmap_walk_begin(&it.walk, &it.moment.file.core, record.root, record.count)
         return it
 
     def keys(self):
@@ -596,6 +596,9 @@ cdef class Dict(Container):
 cdef class DictIterator:
     """Walks over one moment of a dict, which it keeps."""
 
+    def __dealloc__(self):
+        emmap_walk_end(&self.walk)
+
     cdef tuple pair_of(self, object key, object value):
         """A pair, in the tuple of the last one where nobody has kept that: as dict's own iterator does."""
         cdef tuple pair = self.pair
@@ -620,7 +623,7 @@ cdef class DictIterator:
         return self
 
     def __length_hint__(self):
-        return self.cursor.left
+        return emmap_walk_left(&self.walk)
 
     def __next__(self):
         cdef const emmap_entry *entry
@@ -631,7 +634,7 @@ cdef class DictIterator:
             raise TypeError("iter() of a dict makes such a thing")
         file = self.moment.file
         self.moment.ensure()
-        rc = emmap_cursor_next(&self.cursor, &entry)
+        rc = emmap_walk_next(&self.walk, &entry)
         if rc != 0:
             file.expect(rc, "read the store")
         if entry == NULL:

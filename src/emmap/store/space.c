@@ -174,7 +174,7 @@ static inline int look_at_entry(struct emmap_store *store, const struct emmap_re
 {
     unsigned class = EMMAP_RETIRED_CLASS(entry->when);
     const uint64_t *block = NULL;
-    if (class < EMMAP_CLASSES && entry->block % emmap_class_alignment(class) == 0)
+    if (class < EMMAP_CLASSES && (entry->block & (emmap_class_alignment(class) - 1)) == 0)
         block = emmap_bytes_at(store, entry->block, emmap_class_size(class));
     if (block == NULL)
         return emmap_wrong(store, entry->block, "no block lies here, but it is to be used again");

@@ -26,14 +26,8 @@ struct spot {
 
 static inline const struct emmap_entry *entry_at(struct emmap_store *store, uint64_t at)
 {
-    const struct emmap_entry *entry = emmap_block_at(store, at, EMMAP_ENTRY, sizeof *entry);
-    if (entry == NULL)
-        return NULL;
-    if (!emmap_has(store, at, sizeof *entry + (uint64_t)entry->key_n)) {
-        emmap_wrong(store, at, "a key reaches beyond the end of the file");
-        return NULL;
-    }
-    return entry;
+    const struct emmap_entry *entry;
+    return emmap_entry_at(store, at, &entry) == 0 ? entry : NULL;
 }
 
 /* The index of the key's entry, or -1; -2 with the store told where it is damaged. */

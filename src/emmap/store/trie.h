@@ -22,6 +22,17 @@ void emmap_key_hash(const struct emmap_store *store, struct emmap_key *key);
 int emmap_trie_find(struct emmap_store *store, uint64_t root, const struct emmap_key *key,
                     const struct emmap_entry **entry);
 
+/* The entry at an offset, with a key that lies in the file: 0 or -errno. */
+static inline int emmap_entry_at(struct emmap_store *store, uint64_t at, const struct emmap_entry **entry)
+{
+    *entry = emmap_block_at(store, at, EMMAP_ENTRY, sizeof **entry);
+    if (__builtin_expect(*entry == NULL, 0))
+        return emmap_wrong_rc(store);
+    if (__builtin_expect(!emmap_has(store, at, sizeof **entry + (uint64_t)(*entry)->key_n), 0))
+        return emmap_wrong(store, at, "a key reaches beyond the end of the file");
+    return 0;
+}
+
 /* The key and the payload of an entry. The payload is checked: NULL where it is damaged. */
 static inline const unsigned char *emmap_entry_key(const struct emmap_entry *entry)
 {
@@ -53,11 +64,11 @@ struct emmap_cursor {
     uint64_t leaf;
     const uint64_t *entries;    /* of the leaf, `n` of them: it is looked at once */
     unsigned i, n;
-    int is_warm;                /* the next leaf's entries have been asked for */
 };
 void emmap_cursor_begin(struct emmap_cursor *cursor, struct emmap_store *store, uint64_t root, uint64_t count);
 
-/* The next entry, NULL at the end: 0 or -errno. */
+/* The offset of the next entry, where `left` is not 0; that, looked at, and NULL at the end: 0 or -errno. */
+int emmap_cursor_step(struct emmap_cursor *cursor, uint64_t *at);
 int emmap_cursor_next(struct emmap_cursor *cursor, const struct emmap_entry **entry);
 
 #endif
