@@ -182,6 +182,31 @@ static inline int look_at_entry(struct emmap_store *store, const struct emmap_re
     return 0;
 }
 
+/* The head of a queue where nothing is to be said about it: what a small transaction does ten times. Else 0: then
+ * take_free looks closer. */
+static inline uint64_t take_at_once(struct emmap_txn *txn, unsigned class, uint64_t size)
+{
+    const struct emmap_protected *found = txn->store->protected;
+    struct emmap_fifo *fifo = &txn->space->fifos[class];
+    if (fifo->count <= 1 || fifo->head_i >= EMMAP_CHUNK_ENTRIES ||
+        (fifo->head == fifo->tail && fifo->head_i >= fifo->tail_i))
+        return 0;
+    const struct emmap_chunk *chunk = emmap_chunk_at(txn, fifo->head);
+    if (chunk == NULL)
+        return 0;
+    uint64_t at = chunk->entries[fifo->head_i].block, when = chunk->entries[fifo->head_i].when;
+    const uint64_t *block = emmap_bytes_at(txn->store, at, size);
+    if (block == NULL || EMMAP_RETIRED_CLASS(when) != class || (at & (emmap_class_alignment(class) - 1)) != 0 ||
+        EMMAP_RETIRED_TXN(when) > found->scanned || EMMAP_RETIRED_TXN(when) > found->tentative ||
+        EMMAP_BIRTH(*block) <= found->newest)
+        return 0;
+    fifo->head_i++;
+    fifo->count--;              /* not to 0: it stays filled */
+    txn->space->changed[class >> 6] |= UINT64_C(1) << (class & 63);
+    txn->space->retired -= size;
+    return at;
+}
+
 /* A block of the class that nobody sees any more, from the head of its queue; 0 when there is none. `may_move`:
  * blocks that somebody sees may be moved out of its way. */
 static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, int *rc)
@@ -270,7 +295,9 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
         *rc = -EFBIG;
         return 0;
     }
-    uint64_t at = emmap_take_dropped(txn, class);
+    uint64_t at = txn->dropped.first[class] != 0 ? emmap_take_dropped(txn, class) : 0;
+    if (at == 0)
+        at = take_at_once(txn, class, emmap_class_size(class));
     if (at == 0)
         at = take_free(txn, class, kind != EMMAP_CHUNK, rc);
     if (at == 0 && *rc == 0 && kind != EMMAP_CHUNK && is_much_free(txn->space))
@@ -416,8 +443,17 @@ int emmap_space_begin(struct emmap_txn *txn)
 /* Appends a block that this transaction has replaced to the queue of its class. */
 static inline int give(struct emmap_txn *txn, uint64_t at, unsigned class)
 {
+    struct emmap_fifo *fifo = &txn->space->fifos[class];
     txn->space->retired += emmap_class_size(class);
-    return emmap_queue_append(txn, class, at, class, txn->txn);
+    struct emmap_chunk *chunk = fifo->count != 0 && fifo->tail_i < EMMAP_CHUNK_ENTRIES ? emmap_chunk_at(txn, fifo->tail)
+                                                                                       : NULL;
+    if (chunk == NULL)
+        return emmap_queue_append(txn, class, at, class, txn->txn);
+    /* As that, where the queue is filled already and the chunk has room. */
+    chunk->entries[fifo->tail_i++] = (struct emmap_retired){at, EMMAP_RETIRED(class, txn->txn)};
+    fifo->count++;
+    txn->space->changed[class >> 6] |= UINT64_C(1) << (class & 63);
+    return 0;
 }
 
 int emmap_space_end(struct emmap_txn *txn)
