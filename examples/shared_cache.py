@@ -21,6 +21,7 @@ def answer(store: emmap.Store, page: int) -> str:
     """A page from the cache; where it is not there, one worker makes it and the others wait."""
     pages, counts = store.dict("pages"), store.dict("counts")
     counts.add("answered")
+    text: str
     text, until = pages.get(page, ("", 0.0))
     if until < time.time():
         with store.lock("rendering"):

@@ -42,7 +42,7 @@ def main() -> None:
         with users.edit("ada") as ada:
             ada.tags.add("engines")
         try:
-            users["grace"] = {"name": "Grace Hopper"}
+            users["grace"] = {"name": "Grace Hopper"}  # type: ignore[assignment]  # mypy sees it
         except TypeError as error:
             print(error)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import emmap
-from emmap.store import newfile, opening, turn
+from emmap.store import opening, turn
 from emmap.store.newfile import NewFile
 from emmap.store.opening import open_file
 from emmap.store.turn import Turn
@@ -351,7 +351,7 @@ def test_a_folder_that_cannot_be_listed(
             raise PermissionError(errno.EACCES, "no", name)
         return real(name, flags, *arguments, **options)
 
-    monkeypatch.setattr(newfile.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     open_file(path, "x", None)
     open_file(path, "w", None)
     assert os.listdir(os.path.dirname(path)) == ["store"]

@@ -15,6 +15,7 @@ from emmap.store.directory cimport find, put
 from emmap.store.file cimport StoreFile
 from emmap.store.moment cimport Lease, Moment
 from emmap.store.name cimport Name
+from emmap.store.reading cimport decode_here, decode_view
 
 from emmap.store.edit import Edit
 from emmap.store.transaction import Transaction
@@ -95,29 +96,20 @@ cdef class Array(Container):
         cdef emmap_record record
         cdef const unsigned char *payload
         cdef uint64_t n
-        cdef StoreFile file = self.to_read()
-        cdef Moment moment = None
-        if self.lease is not None or not file.is_mine():
-            moment = self.see_moment(&record)
-        else:
-            self.see(&record)
+        cdef Moment moment = self.see_moment(&record)
+        cdef StoreFile file = moment.file
         payload = emmap_value_at(&file.core, record.root, &n)
         if payload == NULL:
             file.expect(emmap_wrong_rc(&file.core), "read the store")
-        try:
-            if record.tag != ARRAY:
-                raise CorruptFileError("an array of the store is none", None, 0)
-            if moment is not None:
-                # SAFETY: the moment, which the array holds, keeps the block.
-                array = codec.decode_view(ARRAY, moment, payload, <Py_ssize_t>n)
-            else:
-                # SAFETY: nobody but this thread's transaction changes it.
-                array = codec.decode(ARRAY, payload, <Py_ssize_t>n)
-                array.flags.writeable = False
-        except CorruptFileError as error:
-            file.raise_if_lost()
-            at = <uint64_t>(payload - file.core.base)
-            raise CorruptFileError(error.args[0], file.name, at + error.offset) from None
+        if record.tag != ARRAY:
+            raise CorruptFileError("an array of the store is none", file.name, record.root)
+        if moment.pin != NULL:
+            # SAFETY: the moment, which the array holds, keeps the block.
+            array = decode_view(file, codec, ARRAY, moment, payload, n)
+        else:
+            # SAFETY: what the transaction has made until now is not changed by itself any more.
+            array = decode_here(file, codec, ARRAY, payload, n)
+            array.flags.writeable = False
         file.raise_if_lost()
         return array
 

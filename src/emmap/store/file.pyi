@@ -1,10 +1,14 @@
-from typing import Any
+from typing import Any, Final
+
+from typing_extensions import disjoint_base
 
 from emmap.locks.place import Placed
 
 def create_store(fd: int) -> None: ...
 
+@disjoint_base
 class StoreFile(Placed):
+    SIZE: Final = 262144
     @property
     def name(self) -> str | None: ...
     def __init__(self, fd: int, name: str | None, reserve: int | None) -> None: ...
@@ -17,4 +21,5 @@ class StoreFile(Placed):
     def _forked(self) -> None: ...
 
 class NewPlace(Placed):
+    SIZE: Final = 262144
     def __init__(self, fd: int) -> None: ...

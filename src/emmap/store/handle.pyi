@@ -1,6 +1,9 @@
+from typing_extensions import disjoint_base
+
 from emmap.codec.values import Codec
 from emmap.store.file import StoreFile
 
+@disjoint_base
 class Handle:
     writable: bool
     durable: bool

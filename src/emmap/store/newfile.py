@@ -40,6 +40,8 @@ class NewFile:
             # New files can be made in a folder that cannot be listed, but it cannot be flushed.
             self._may_flush = False
             return os.open(folder, os.O_PATH | flags)
+        except OSError as error:
+            raise self._about_name(error) from None
 
     def _make(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC

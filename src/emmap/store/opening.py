@@ -36,7 +36,7 @@ def _begin_anew() -> None:
     """In a forked child: the thread that held the lock may not be there."""
     global _opening
     _opening = RLock()
-    # A thread that was in a transaction when it forked may open the file anew, but not go on with it.
+    # Who was in a transaction when he forked may open the file anew, but not go on with it.
     for identity, file in list(_files.items()):
         if file.inherited:
             del _files[identity]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from operator import index
+from sys import maxsize
+
 from emmap.codec.values import Codec
 from emmap.store import directory, named
 from emmap.store.array import Array
@@ -95,7 +98,7 @@ class Store(Handle):
             raise ValueError(f'codec is None or "pickle", not {codec!r}')
         if flush_every is not None and not flush_every > 0:
             raise ValueError(f"flush_every is a number of seconds or None, not {flush_every!r}")
-        if reserve is not None and reserve <= 0:
+        if reserve is not None and not 0 < index(reserve) <= maxsize:
             raise ValueError(f"reserve is a number of bytes, not {reserve!r}")
         file = open_file(path, mode, reserve)
         super().__init__(

@@ -1,9 +1,11 @@
 from types import TracebackType
+from typing import Self, final
 
 from emmap.store.handle import Handle
 
+@final
 class Transaction:
-    def __init__(self, handle: Handle) -> None: ...
+    def __new__(cls, handle: Handle) -> Self: ...
     def __enter__(self) -> Transaction: ...
     def __exit__(
         self,

@@ -71,5 +71,5 @@ def run(place: Place) -> Report:
         ],
         'It was killed with words["turns"] = -1 and a key "half" written and not committed. Nobody '
         "saw them: a write goes to new places, and counts when one word of eight bytes says so. So "
-        "there is nothing to repair, and the next writer goes on at once. Readers take no lock.",
+        "there is nothing to repair: the next writer just goes on. Readers take no lock at all.",
     )
