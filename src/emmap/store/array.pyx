@@ -209,7 +209,7 @@ cdef class Array(Container):
         cdef uint64_t n = <uint64_t>encoded_size(value), at, old = 0
         cdef int rc = emmap_prepare(&file.txn, 2 * EMMAP_OPERATION + n)
         if rc == -EFBIG:
-            file.enlarge(2 * EMMAP_OPERATION + n)
+            file.map_anew(2 * EMMAP_OPERATION + n)
             rc = emmap_prepare(&file.txn, 2 * EMMAP_OPERATION + n)
         memset(&new, 0, sizeof(new))
         new.kind = EMMAP_AN_ARRAY

@@ -35,6 +35,8 @@ cdef extern from "Python.h":
     bint PyObject_GC_IsTracked(object it) noexcept
     void PyObject_GC_Track(object it) noexcept
 
+cdef Py_ssize_t LONGEST_KEY = 65535
+
 # The kind of a key of bytes: see codec/keys.pyx.
 cdef int KEY_BYTES = 2
 
@@ -46,15 +48,21 @@ cdef enum:
     ITEMS
 
 
-cdef int hash_key(StoreFile file, object key, Key *held, emmap_key *it) except -1:
-    """Fills both; `held` is to be ended with key_done."""
+cdef bint hash_key(StoreFile file, object key, Key *held, emmap_key *it) except -1:
+    """Fills both; `held` is to be ended with key_done. False, and it is not: no dict has so long a key."""
     key_of(key, held)
-    if held.n > 65535:
-        n = held.n
+    if held.n > LONGEST_KEY:
         key_done(held)
-        raise ValueError(f"a key has at most 65,535 bytes, not {n:,}")
+        return False
     it.bytes, it.n, it.kind = held.data, <uint32_t>held.n, held.kind
     emmap_key_hash(&file.core, it)
+    return True
+
+
+cdef int hash_new_key(StoreFile file, object key, Key *held, emmap_key *it) except -1:
+    """The same for a key that is to be set."""
+    if not hash_key(file, key, held, it):
+        raise ValueError("a key of a dict in a store has at most 65,535 bytes")
     return 0
 
 
@@ -154,7 +162,8 @@ cdef class Dict(Container):
         cdef Key held
         cdef emmap_key it
         cdef StoreFile file = self.to_read()
-        hash_key(file, key, &held, &it)
+        if not hash_key(file, key, &held, &it):
+            return default
         try:
             return self.find(file, &it, default)
         finally:
@@ -177,7 +186,8 @@ cdef class Dict(Container):
         cdef const emmap_entry *entry = NULL
         cdef StoreFile file = self.to_read()
         cdef int rc = 1
-        hash_key(file, key, &held, &it)
+        if not hash_key(file, key, &held, &it):
+            return False
         try:
             if self.lease is None and not file.is_mine():
                 rc = emmap_record_see(&file.core, file.look(), &self.called.key, &self.last)
@@ -223,7 +233,9 @@ cdef class Dict(Container):
         file = moment.file
         found = []
         for key in wanted:
-            hash_key(file, key, &held, &it)
+            if not hash_key(file, key, &held, &it):
+                found.append(default)
+                continue
             try:
                 found.append(self.find_in(file, record.root, &it, default, True))
             finally:
@@ -254,7 +266,8 @@ cdef class Dict(Container):
             raise ValueError("only what is in a snapshot stays where it is: with store.snapshot() as s: "
                              f"s.dict({self.called.text!r}).view(key)")
         file = self.kept().file
-        hash_key(file, key, &held, &it)
+        if not hash_key(file, key, &held, &it):
+            raise KeyError(key)
         try:
             self.see(&record)
             file.expect(emmap_trie_find(&file.core, record.root, &it, &entry), "read the store")
@@ -335,7 +348,7 @@ cdef class Dict(Container):
                 rc = emmap_trie_put(&file.txn, &record.root, &record.count, key, value.tag, n, &payload)
             if rc != -EFBIG:
                 break
-            file.enlarge(n)
+            file.map_anew(n)
             tries -= 1
         if rc != 0:
             return rc
@@ -361,7 +374,7 @@ cdef class Dict(Container):
         cdef Encoded encoded
         cdef int rc
         cdef StoreFile file = self.to_write()
-        hash_key(file, key, &held, &it)
+        hash_new_key(file, key, &held, &it)
         try:
             self.codec.encode(value, &encoded)
             try:
@@ -388,7 +401,8 @@ cdef class Dict(Container):
         cdef emmap_record *record
         cdef int rc
         cdef StoreFile file = self.to_write()
-        hash_key(file, key, &held, &it)
+        if not hash_key(file, key, &held, &it):
+            return default
         try:
             file.begin_write()
             try:
@@ -454,7 +468,7 @@ cdef class Dict(Container):
         if value is not MISSING:
             return value
         file = self.to_write()
-        hash_key(file, key, &held, &it)
+        hash_new_key(file, key, &held, &it)
         try:
             file.begin_write()
             try:
@@ -489,7 +503,7 @@ cdef class Dict(Container):
         cdef StoreFile file = self.to_write()
         if not isinstance(n, (int, float)):
             raise TypeError(f"what is added is an int or a float, not {n!r}")
-        hash_key(file, key, &held, &it)
+        hash_new_key(file, key, &held, &it)
         try:
             file.begin_write()
             try:
@@ -575,7 +589,7 @@ cdef class Dict(Container):
         cdef int rc
         if self.handle.file is None:
             raise ClosedError("the store was closed meanwhile")
-        hash_key(file, key, &held, &it)
+        hash_new_key(file, key, &held, &it)
         try:
             file.begin_write()
             try:

@@ -46,7 +46,7 @@ cdef int put(StoreFile file, Name name, const emmap_record *record) except 1:
     """Adds a record, in the transaction under way: 0, or an error as the core has them."""
     cdef int rc = emmap_record_put(&file.txn, &name.key, record)
     if rc == -EFBIG:
-        file.enlarge(EMMAP_OPERATION)
+        file.map_anew(EMMAP_OPERATION)
         rc = emmap_record_put(&file.txn, &name.key, record)
     return rc
 
@@ -140,7 +140,7 @@ def rename(Handle handle not None, old, new):
         # All that both changes take, so that none is left alone.
         rc = emmap_prepare(&file.txn, 2 * EMMAP_OPERATION)
         if rc == -EFBIG:
-            file.enlarge(2 * EMMAP_OPERATION)
+            file.map_anew(2 * EMMAP_OPERATION)
             rc = emmap_prepare(&file.txn, 2 * EMMAP_OPERATION)
         if rc == 0:
             rc = put(file, after, &record)

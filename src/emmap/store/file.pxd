@@ -42,7 +42,8 @@ cdef class StoreFile(Placed):
     cdef int end_write(self, int rc, str doing) except -1
     cdef int cancel_write(self) except -1
     cdef int acquire(self) except -1
-    cdef int enlarge(self, uint64_t n) except -1
+    cdef bint is_outgrown(self) except -1
+    cdef int map_anew(self, uint64_t n) except -1
     cdef void give_up(self) noexcept
     cdef void give_up_one(self) noexcept
     cdef int dooms(self, int rc) noexcept

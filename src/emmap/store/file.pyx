@@ -125,8 +125,12 @@ cdef class StoreFile(Placed):
         if rc >= 0:
             return 0
         if rc == -EUCLEAN:
-            what = self.core.wrong.decode() if self.core.wrong != NULL else "the store is damaged"
-            raise CorruptFileError(what, self.name, self.core.wrong_at)
+            what, at = "the store is damaged", self.core.wrong_at
+            if self.core.wrong != NULL:
+                what = self.core.wrong.decode()
+            if at >= self.core.size:
+                what, at = f"{what} (at {at}, behind the end of the file)", 0
+            raise CorruptFileError(what, self.name, at)
         if rc == -EIO:
             self.memory.look()
         if rc == -ENOMEM:
@@ -168,9 +172,20 @@ cdef class StoreFile(Placed):
         if self.core.pin == NULL:
             self.claim()
         root = emmap_pin_set(&self.core, self.core.pin)
+        if self.is_outgrown():
+            self.leave()
+            self.map_anew(0)
+            return self.look()
         if root == NULL:
             self.expect(emmap_wrong_rc(&self.core), "read the store")
         return root
+
+    cdef bint is_outgrown(self) except -1:
+        """Has somebody made the file longer than our mapping? To be asked with a root that is pinned: all that it
+        reaches lies before the end that the live words told then."""
+        if emmap_live_of(&self.core).size <= self.core.room:
+            return False
+        return os.fstat(self.core.fd).st_size > self.core.room
 
     cdef void leave(self) noexcept:
         emmap_pin_clear(self.core.pin)
@@ -204,6 +219,12 @@ cdef class StoreFile(Placed):
             return 0
         if emmap_lock_take(&self.core.lock) != 0:
             self.acquire()
+        try:
+            if self.is_outgrown():
+                self.map_anew(0)
+        except:
+            emmap_lock_release(&self.core.lock)
+            raise
         rc = emmap_begin(&self.txn, &self.core)
         if rc != 0:
             emmap_lock_release(&self.core.lock)
@@ -262,16 +283,17 @@ cdef class StoreFile(Placed):
         emmap_rollback(&self.txn)
         emmap_lock_release(&self.core.lock)
 
-    cdef int enlarge(self, uint64_t n) except -1:
-        """Maps the file anew, with more room: for `n` bytes. The caller is writing.
+    cdef int map_anew(self, uint64_t n) except -1:
+        """Maps the file with more room: for `n` bytes more than it has.
 
         Who has the old mapping may go on with it: it shows the same pages.
         """
         cdef MappedMemory memory, old = self.memory
         cdef unsigned char *before = self.core.base
-        wanted = max(2 * self.core.room, 2 * (self.core.size + n))
-        memory = map_whole(self.core.fd, self.core.size, wanted)
-        if <uint64_t>memory.room < self.txn.space.frontier + 2 * n + (1 << 20):
+        size = os.fstat(self.core.fd).st_size
+        wanted = max(2 * self.core.room, 2 * (size + n) + (4 << 20))
+        memory = map_whole(self.core.fd, size, wanted)
+        if memory.room < size + n + (1 << 20):
             raise AddressSpaceError(f"there are no {wanted} bytes of address space to map the store anew")
         memory.hold()
         memory.writers += 1
@@ -284,8 +306,9 @@ cdef class StoreFile(Placed):
         move_lock(&self.core.flush_lock, self, before)
         if self.core.pin != NULL:
             self.core.pin = <emmap_pin *>(self.core.base + (<unsigned char *>self.core.pin - before))
-        self.txn.space = <emmap_space *>(self.core.base + (<unsigned char *>self.txn.space - before))
-        self.txn.before = <emmap_space *>(self.core.base + (<unsigned char *>self.txn.before - before))
+        if self.writer:
+            self.txn.space = <emmap_space *>(self.core.base + (<unsigned char *>self.txn.space - before))
+            self.txn.before = <emmap_space *>(self.core.base + (<unsigned char *>self.txn.before - before))
         return 0
 
     # For the handles

@@ -76,7 +76,7 @@ cdef class List(ListReading):
                 rc = emmap_list_insert(&file.txn, &record.root, &record.count, at, value.tag, n, &payload)
             if rc != -EFBIG or tries:
                 break
-            file.enlarge(n)
+            file.map_anew(n)
         if rc != 0:
             return rc
         # SAFETY: a block of our own, with room for so much.
@@ -136,7 +136,7 @@ cdef class List(ListReading):
                                            self.place_of(record, index, message))
                 if rc != -EFBIG or tries:
                     break
-                file.enlarge(EMMAP_OPERATION)
+                file.map_anew(EMMAP_OPERATION)
         except:
             file.cancel_write()
             raise
@@ -316,7 +316,7 @@ cdef class List(ListReading):
                 rc = emmap_list_rearrange(&file.txn, &record.root, &record.count, numbers, n)
             if rc != -EFBIG or tries:
                 break
-            file.enlarge(32 * n)
+            file.map_anew(32 * n)
         return rc
 
     def edit(self, index):

@@ -47,6 +47,10 @@ cdef Moment moment_of(StoreFile file):
             return moment
     file.expect(emmap_pin_claim(&file.core, &pin), "keep what is read")
     root = emmap_pin_set(&file.core, pin)
+    if file.is_outgrown():
+        emmap_pin_give(pin)
+        file.map_anew(0)
+        return moment_of(file)
     if root == NULL:
         emmap_pin_give(pin)
         file.expect(emmap_wrong_rc(&file.core), "read the store")
@@ -159,6 +163,8 @@ def _in_child():
         moment = weak()
         if moment is not None:
             moment.pin, moment.spare = moment.spare, NULL
+            if moment.pin != NULL:
+                emmap_pin_since(moment.pin)
     for file, fd, _ in _heirs.values():
         file.adopted.append(fd)
     _heirs.clear()

@@ -121,7 +121,7 @@ cdef int make(Handle handle, Name name, int tag, emmap_record *record) except -1
             record.kind, record.tag, record.count = EMMAP_A_PLACE, tag, n - EMMAP_NAMED_PLACE_AT
             rc = emmap_prepare(&file.txn, EMMAP_OPERATION + n)
             if rc == -EFBIG:
-                file.enlarge(EMMAP_OPERATION + n)
+                file.map_anew(EMMAP_OPERATION + n)
                 rc = emmap_prepare(&file.txn, EMMAP_OPERATION + n)
             if rc == 0:
                 record.root = emmap_allocate(&file.txn, EMMAP_NAMED_PLACE, n, &rc)

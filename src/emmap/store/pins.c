@@ -85,6 +85,7 @@ void emmap_pin_since(struct emmap_pin *pin)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
+    atomic_store_explicit(&pin->pid, (uint64_t)getpid(), memory_order_relaxed);
     atomic_store_explicit(&pin->since, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
                           memory_order_relaxed);
 }

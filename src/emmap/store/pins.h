@@ -42,7 +42,7 @@ static inline int emmap_pin_is_set(const struct emmap_pin *pin)
     return atomic_load_explicit(&pin->word, memory_order_relaxed) != 0;
 }
 
-/* Says that what it pins is kept for long, from now on. */
+/* Says that what it pins is kept for long, from now on, and by this process. */
 void emmap_pin_since(struct emmap_pin *pin);
 
 /* Pins what another pin of ours keeps, which stays pinned until this has returned. A scan that has passed the

@@ -8,6 +8,9 @@
 /* Room that is kept for the queues' own chunks. */
 #define SLACK ((uint64_t)16 << 10)
 
+/* And so much for removing what fills a disk. */
+#define SPARE ((uint64_t)64 << 10)
+
 /* Retired blocks that one operation may add without asking for memory. */
 #define FEW 512
 
@@ -96,7 +99,8 @@ static int reserve(struct emmap_offsets *list, size_t n)
     return 0;
 }
 
-int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
+/* On a full disk, or where there is no more room, who may have the rest does without what is spared. */
+static int prepare(struct emmap_txn *txn, uint64_t bytes, int may_have_the_rest)
 {
     int rc = reserve(&txn->retired, FEW);
     if (rc == 0)
@@ -105,13 +109,22 @@ int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
         return rc;
     if (bytes > txn->store->room)
         return -EFBIG;
-    return reach(txn, txn->space->frontier + bytes + SLACK);
+    uint64_t end = txn->space->frontier + bytes + SLACK;
+    rc = reach(txn, end + SPARE);
+    if ((rc == -ENOSPC || rc == -EFBIG) && may_have_the_rest && reach(txn, end) == 0)
+        rc = 0;
+    return rc;
+}
+
+int emmap_prepare(struct emmap_txn *txn, uint64_t bytes)
+{
+    return prepare(txn, bytes, bytes <= EMMAP_REMOVAL);
 }
 
 int emmap_prepare_end(struct emmap_txn *txn)
 {
     uint64_t n = txn->retired.n + txn->dropped.n + txn->moved + SWEEP + 4;
-    return emmap_prepare(txn, 1024 * (n / EMMAP_CHUNK_ENTRIES + 1 + (n < EMMAP_CLASSES ? n : EMMAP_CLASSES)));
+    return prepare(txn, 1024 * (n / EMMAP_CHUNK_ENTRIES + 1 + (n < EMMAP_CLASSES ? n : EMMAP_CLASSES)), 1);
 }
 
 /* Makes free blocks of `n` bytes that belong to nobody: multiples of 16. */
@@ -148,8 +161,10 @@ static uint64_t old_ones(const struct emmap_protected *found, uint64_t base)
 static int look_at_pins(struct emmap_txn *txn, unsigned class)
 {
     struct emmap_protected *found = txn->store->protected;
+    uint64_t size = atomic_load_explicit(&txn->store->size, memory_order_relaxed);
     if (txn->scanned || (found->scanned != 0 && txn->base - found->scanned < SCAN_EVERY &&
                          txn->space->frontier - txn->before->frontier < SCAN_FOR &&
+                         txn->space->frontier + SPARE <= size &&
                          emmap_class_size(class) < LARGE_BLOCK))
         return 0;
     uint64_t before = old_ones(found, txn->base);
@@ -161,11 +176,12 @@ static int look_at_pins(struct emmap_txn *txn, unsigned class)
     return rc;
 }
 
-/* Is it better to have this head wait elsewhere? */
-static int is_in_the_way(const struct emmap_txn *txn, unsigned class, uint64_t retired)
+/* Is it better to have this head wait elsewhere? What the last flush reaches waits for the next one. */
+static int is_in_the_way(const struct emmap_txn *txn, unsigned class, uint64_t birth, uint64_t retired)
 {
     const struct emmap_space *space = txn->space;
-    return retired + PATIENCE <= txn->base || emmap_class_size(class) >= LARGE_BLOCK ||
+    uint64_t flushed = txn->store->protected->flushed;
+    return (birth <= flushed && flushed < retired) || retired + PATIENCE <= txn->base || emmap_class_size(class) >= LARGE_BLOCK ||
            space->retired - space->in_held > space->frontier / 4;
 }
 
@@ -238,7 +254,7 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, i
         /* Somebody reads it. If he has just begun he is soon done; an old reader would make all the blocks
          * behind this one wait, too. */
         if (!may_move || retired > found->scanned || retired > found->tentative ||
-            !is_in_the_way(txn, class, retired))
+            !is_in_the_way(txn, class, birth, retired))
             return 0;
         *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, class, retired);
         if (*rc != 0)
@@ -458,17 +474,22 @@ static inline int give(struct emmap_txn *txn, uint64_t at, unsigned class)
 
 int emmap_space_end(struct emmap_txn *txn)
 {
+    unsigned class = emmap_class_of(sizeof(struct emmap_chunk));
     int rc = 0;
     if (txn->space->held.count != 0) {
         rc = look_at_pins(txn, 0);
         if (rc == 0)
             rc = sweep(txn);
     }
+    /* Chunks are taken without moving anything: so what is in their way is moved here. */
+    uint64_t at = rc == 0 ? take_free(txn, class, 1, &rc) : 0;
+    if (at != 0)
+        rc = emmap_drop(txn, at, class);
     /* Appending may take blocks and replace chunks: until nothing is left. */
     for (size_t i = 0;;) {
         for (; rc == 0 && i < txn->retired.n; i++)
             rc = give(txn, txn->retired.at[i] >> 8, txn->retired.at[i] & 255);
-        unsigned class = emmap_any_dropped(txn);
+        class = emmap_any_dropped(txn);
         if (rc != 0 || class == EMMAP_CLASSES)
             return rc;
         rc = give(txn, emmap_take_dropped(txn, class), class);

@@ -49,8 +49,10 @@ struct emmap_txn {
  * file may have grown. Each operation begins with it. */
 int emmap_prepare(struct emmap_txn *txn, uint64_t bytes);
 
-/* What any change of a tree takes at most, besides payloads and keys. */
+/* What any change of a tree takes at most, besides payloads and keys; and what removing something takes. Who asks for
+ * no more than the latter gets it on a full disk, too, from what is spared for him. */
 #define EMMAP_OPERATION ((uint64_t)32 << 10)
+#define EMMAP_REMOVAL ((uint64_t)24 << 10)
 
 /* A block of at least so many bytes, with its header: its bytes are anything. Its offset, or 0 with `rc`
  * set: only where more is asked for than was prepared. */

@@ -417,7 +417,7 @@ int emmap_trie_remove(struct emmap_txn *txn, uint64_t *root, uint64_t *count, co
     int rc = emmap_trie_find(txn->store, *root, key, &entry);
     if (rc != 0 || entry == NULL)
         return rc != 0 ? rc : -ENOENT;
-    rc = emmap_prepare(txn, EMMAP_OPERATION);
+    rc = emmap_prepare(txn, EMMAP_REMOVAL);
     if (rc != 0)
         return rc;
     int depth = own_path(txn, root, key->hash, path);
