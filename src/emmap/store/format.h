@@ -115,7 +115,8 @@ struct emmap_fifo {
 
 #define EMMAP_CHUNK_ENTRIES 63
 #define EMMAP_RETIRED(class, txn) ((uint64_t)(class) << 48 | (txn))
-#define EMMAP_RETIRED_CLASS(when) ((unsigned)((when) >> 48))
+#define EMMAP_RETIRED_CLASS(when) ((unsigned)((when) >> 48) & 255)
+#define EMMAP_RETIRED_CHUNK (UINT64_C(1) << 56) /* no root reaches it: it is free from the next transaction on */
 #define EMMAP_RETIRED_TXN(when) ((when) & EMMAP_MOST_TXN)
 struct emmap_chunk {
     uint64_t header;

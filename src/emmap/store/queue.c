@@ -13,7 +13,7 @@ int emmap_queue_next_chunk(struct emmap_txn *txn, unsigned queue)
     fifo->head = chunk->next;
     fifo->head_i = 0;
     emmap_queue_changed(txn, queue);
-    return emmap_retire(txn, empty);
+    return emmap_retire_chunk(txn, empty);
 }
 
 int emmap_queue_add_chunk(struct emmap_txn *txn, unsigned queue)

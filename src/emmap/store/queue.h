@@ -68,9 +68,8 @@ static inline void emmap_queue_pop(struct emmap_txn *txn, unsigned queue)
 /* A new chunk at the tail: taken without changing a queue but by popping. */
 int emmap_queue_add_chunk(struct emmap_txn *txn, unsigned queue);
 
-/* Appends a block; `class` is the block's, and `queue` that too, or EMMAP_HELD. */
-static inline int emmap_queue_append(struct emmap_txn *txn, unsigned queue, uint64_t block, unsigned class,
-                                     uint64_t retired)
+/* Appends a block: to the queue of its class, or to EMMAP_HELD. */
+static inline int emmap_queue_append(struct emmap_txn *txn, unsigned queue, uint64_t block, uint64_t when)
 {
     struct emmap_fifo *fifo = emmap_queue(txn, queue);
     if (__builtin_expect(fifo->tail == 0 || fifo->tail_i >= EMMAP_CHUNK_ENTRIES, 0)) {
@@ -81,7 +80,7 @@ static inline int emmap_queue_append(struct emmap_txn *txn, unsigned queue, uint
     struct emmap_chunk *chunk = emmap_chunk_at(txn, fifo->tail);
     if (chunk == NULL)
         return emmap_wrong_rc(txn->store);
-    chunk->entries[fifo->tail_i++] = (struct emmap_retired){.block = block, .when = EMMAP_RETIRED(class, retired)};
+    chunk->entries[fifo->tail_i++] = (struct emmap_retired){.block = block, .when = when};
     fifo->count++;
     emmap_queue_changed(txn, queue);
     return 0;

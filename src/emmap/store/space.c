@@ -213,8 +213,9 @@ static inline uint64_t take_at_once(struct emmap_txn *txn, unsigned class, uint6
     uint64_t at = chunk->entries[fifo->head_i].block, when = chunk->entries[fifo->head_i].when;
     const uint64_t *block = emmap_bytes_at(txn->store, at, size);
     if (block == NULL || EMMAP_RETIRED_CLASS(when) != class || (at & (emmap_class_alignment(class) - 1)) != 0 ||
-        EMMAP_RETIRED_TXN(when) > found->scanned || EMMAP_RETIRED_TXN(when) > found->tentative ||
-        EMMAP_BIRTH(*block) <= found->newest)
+        (!(when & EMMAP_RETIRED_CHUNK) &&
+         (EMMAP_RETIRED_TXN(when) > found->scanned || EMMAP_RETIRED_TXN(when) > found->tentative ||
+          EMMAP_BIRTH(*block) <= found->newest)))
         return 0;
     fifo->head_i++;
     fifo->count--;              /* not to 0: it stays filled */
@@ -240,7 +241,7 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, i
         if (*rc != 0)
             return 0;
         uint64_t retired = EMMAP_RETIRED_TXN(head.when);
-        if (emmap_is_free(found, birth, retired)) {
+        if (head.when & EMMAP_RETIRED_CHUNK || emmap_is_free(found, birth, retired)) {
             emmap_queue_pop(txn, class);
             txn->space->retired -= emmap_class_size(class);
             return head.block;
@@ -256,7 +257,7 @@ static uint64_t take_free(struct emmap_txn *txn, unsigned class, int may_move, i
         if (!may_move || retired > found->scanned || retired > found->tentative ||
             !is_in_the_way(txn, class, birth, retired))
             return 0;
-        *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, class, retired);
+        *rc = emmap_queue_append(txn, EMMAP_HELD, head.block, head.when);
         if (*rc != 0)
             return 0;
         txn->space->in_held += emmap_class_size(class);
@@ -273,7 +274,7 @@ static uint64_t take_larger(struct emmap_txn *txn, unsigned class, int *rc)
 {
     const struct emmap_space *space = txn->space;
     uint64_t size = emmap_class_size(class);
-    for (unsigned larger = class + 8; larger < EMMAP_CLASSES; larger++) {
+    for (unsigned larger = class < 24 ? class + 8 : class + 1; larger < EMMAP_CLASSES; larger++) {
         if (!(space->filled[larger >> 6] >> (larger & 63) & 1))
             continue;
         uint64_t at = take_free(txn, larger, 0, rc);
@@ -289,7 +290,8 @@ static uint64_t take_new(struct emmap_txn *txn, unsigned class, int *rc)
 {
     struct emmap_space *space = txn->space;
     uint64_t gap = space->frontier, at = round_up(gap, emmap_class_alignment(class));
-    *rc = reach(txn, at + emmap_class_size(class));
+    /* A large one leaves what is spared for removing. */
+    *rc = reach(txn, at + emmap_class_size(class) + (emmap_class_size(class) < LARGE_BLOCK ? 0 : SLACK + SPARE));
     if (*rc != 0)
         return 0;
     space->frontier = at + emmap_class_size(class);
@@ -300,7 +302,7 @@ static uint64_t take_new(struct emmap_txn *txn, unsigned class, int *rc)
 static int is_much_free(const struct emmap_space *space)
 {
     uint64_t free = space->retired - space->in_held;
-    return free > EMMAP_BLOCKS_AT && free > (space->frontier - EMMAP_BLOCKS_AT) / 2;
+    return free > EMMAP_BLOCKS_AT && free > (space->frontier - EMMAP_BLOCKS_AT) / 4;
 }
 
 uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, int *rc)
@@ -337,12 +339,21 @@ static inline int look_at_block(struct emmap_store *store, uint64_t at, unsigned
     return 0;
 }
 
-/* An offset is less than 2^56: its class fits in below. */
+/* An offset is less than 2^55: what else is to be known fits in below. */
 int emmap_retire_later(struct emmap_txn *txn, uint64_t at, unsigned class)
 {
     int rc = reserve(&txn->retired, 1);
     if (rc == 0)
-        txn->retired.at[txn->retired.n++] = at << 8 | class;
+        txn->retired.at[txn->retired.n++] = at << 9 | class;
+    return rc;
+}
+
+int emmap_retire_chunk(struct emmap_txn *txn, uint64_t at)
+{
+    size_t n = txn->retired.n;
+    int rc = emmap_retire(txn, at);
+    if (rc == 0 && txn->retired.n != n)
+        txn->retired.at[n] |= 1 << 8;
     return rc;
 }
 
@@ -395,7 +406,7 @@ static int sweep(struct emmap_txn *txn)
         unsigned class = EMMAP_RETIRED_CLASS(head.when);
         uint64_t retired = EMMAP_RETIRED_TXN(head.when);
         int is_free = emmap_is_free(txn->store->protected, birth, retired);
-        rc = emmap_queue_append(txn, is_free ? class : EMMAP_HELD, head.block, class, retired);
+        rc = emmap_queue_append(txn, is_free ? class : EMMAP_HELD, head.block, head.when);
         if (rc != 0)
             return rc;
         emmap_queue_pop(txn, EMMAP_HELD);
@@ -457,16 +468,17 @@ int emmap_space_begin(struct emmap_txn *txn)
 }
 
 /* Appends a block that this transaction has replaced to the queue of its class. */
-static inline int give(struct emmap_txn *txn, uint64_t at, unsigned class)
+static inline int give(struct emmap_txn *txn, uint64_t at, unsigned class, int is_chunk)
 {
+    uint64_t when = EMMAP_RETIRED(class, txn->txn) | (is_chunk ? EMMAP_RETIRED_CHUNK : 0);
     struct emmap_fifo *fifo = &txn->space->fifos[class];
     txn->space->retired += emmap_class_size(class);
     struct emmap_chunk *chunk = fifo->count != 0 && fifo->tail_i < EMMAP_CHUNK_ENTRIES ? emmap_chunk_at(txn, fifo->tail)
                                                                                        : NULL;
     if (chunk == NULL)
-        return emmap_queue_append(txn, class, at, class, txn->txn);
+        return emmap_queue_append(txn, class, at, when);
     /* As that, where the queue is filled already and the chunk has room. */
-    chunk->entries[fifo->tail_i++] = (struct emmap_retired){at, EMMAP_RETIRED(class, txn->txn)};
+    chunk->entries[fifo->tail_i++] = (struct emmap_retired){at, when};
     fifo->count++;
     txn->space->changed[class >> 6] |= UINT64_C(1) << (class & 63);
     return 0;
@@ -488,10 +500,10 @@ int emmap_space_end(struct emmap_txn *txn)
     /* Appending may take blocks and replace chunks: until nothing is left. */
     for (size_t i = 0;;) {
         for (; rc == 0 && i < txn->retired.n; i++)
-            rc = give(txn, txn->retired.at[i] >> 8, txn->retired.at[i] & 255);
+            rc = give(txn, txn->retired.at[i] >> 9, txn->retired.at[i] & 255, txn->retired.at[i] >> 8 & 1);
         class = emmap_any_dropped(txn);
         if (rc != 0 || class == EMMAP_CLASSES)
             return rc;
-        rc = give(txn, emmap_take_dropped(txn, class), class);
+        rc = give(txn, emmap_take_dropped(txn, class), class, 0);
     }
 }

@@ -24,7 +24,7 @@ struct emmap_txn {
     uint64_t root;              /* offset of the live root record */
     uint64_t directory, names;  /* as they are by now */
 
-    /* Blocks that it replaces, in the order in which it does: offset << 8 | class. */
+    /* Blocks that it replaces, in the order in which it does: offset << 9 | is it a chunk << 8 | class. */
     struct emmap_offsets {
         uint64_t *at;
         size_t n, capacity;
@@ -60,6 +60,9 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
 
 /* Gives a block up that this transaction's root does not reach any more. */
 int emmap_retire(struct emmap_txn *txn, uint64_t at);
+
+/* The same for a chunk of a queue, which no root reaches. */
+int emmap_retire_chunk(struct emmap_txn *txn, uint64_t at);
 
 /* The same for a block that this transaction shall not use again, though it has made it. */
 int emmap_retire_later(struct emmap_txn *txn, uint64_t at, unsigned class);
