@@ -173,7 +173,7 @@ cdef class ListReading(Container):
 
     def __contains__(self, value):
         for one in self:
-            if one is value or one == value:
+            if one == value:
                 return True
         return False
 
@@ -190,7 +190,7 @@ cdef class ListReading(Container):
             it = self.walk_in(moment, &record, first, 1)
             while first < last:
                 one = next(it)
-                if one is value or one == value:
+                if one == value:
                     return first
                 first += 1
         raise ValueError(f"{value!r} is not in list")
@@ -199,7 +199,7 @@ cdef class ListReading(Container):
         """How often the value is in it."""
         cdef Py_ssize_t n = 0
         for one in self:
-            if one is value or one == value:
+            if one == value:
                 n += 1
         return n
 
