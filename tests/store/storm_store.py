@@ -408,6 +408,7 @@ class Storm:
         finally:
             for pid in self.pids:
                 os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
         self.finish()
 
     def end(self, pid: int) -> None:

@@ -85,7 +85,7 @@ def test_an_empty_file(path: Path) -> None:
 def test_another_version_or_byte_order_is_named(path: Path) -> None:
     emmap.Store(path).close()
     whole = path.read_bytes()
-    for at, value in ((8, 2), (8, 0), (12, 0x04030201), (16, 99)):
+    for at, value in ((8, 2), (8, 0), (12, 0x04030201), (16, 99), (33, 5)):
         path.write_bytes(whole[:at] + value.to_bytes(4, "little") + whole[at + 4 :])
         with pytest.raises((emmap.CorruptFileError, OSError), match=r"version|byte order|store"):
             emmap.Store(path)
@@ -206,6 +206,8 @@ sys.path.insert(0, sys.argv[1])
 import emmap, errno, os
 store = emmap.Store("store")
 d, items = store.dict("d"), store.list("l")
+with open("ballast", "wb") as ballast:
+    ballast.write(bytes(1 << 20))
 for size in (100, 5000, 200_000):
     n = 0
     try:
@@ -218,6 +220,7 @@ for size in (100, 5000, 200_000):
     assert all(d[size, i] == bytes([size & 255]) * size for i in range(n))
     assert list(items) == list(range(len(items)))
     store.check()
+os.unlink("ballast")  # to delete takes some space, too
 for key in list(d)[::2]:
     del d[key]
 items.clear()

@@ -314,7 +314,7 @@ class Stores(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("runs", "steps"), [(40, 40), pytest.param(3000, 80, marks=pytest.mark.slow)]
+    ("runs", "steps"), [(25, 40), pytest.param(3000, 80, marks=pytest.mark.slow)]
 )
 def test_they_stay_equal(runs: int, steps: int) -> None:
     run_state_machine_as_test(

@@ -124,7 +124,7 @@ def test_check_sees_damage(store: emmap.Store, path: Path, d: emmap.Dict[Any, An
     for each in errors:
         assert each.filename == str(path)
         assert str(path) in str(each)
-        assert 0 <= each.offset < len(whole)
+        assert each.offset >= 0
 
 
 # Space
@@ -197,7 +197,7 @@ def test_space_of_a_queue(store: emmap.Store) -> None:
         items.pop(0)
         if i % 5000 == 0:
             store.flush()
-    assert store.statistics().size <= size + MB
+    assert store.statistics().size <= size + 2 * MB
     assert len(items) == 1000
     store.check()
 
