@@ -92,6 +92,7 @@ def main() -> int:
     if not args.rounds and not args.seconds:
         args.seconds = 60
     folder = args.folder or Path(tempfile.mkdtemp(prefix="emmap-fuzz-"))
+    folder.mkdir(parents=True, exist_ok=True)
     status = run(args.kind, build(args.kind, folder), folder, args)
     if status == 0 and not args.folder:
         shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 #ifndef STORE_IMAGES_H
 #define STORE_IMAGES_H
 
+#include "leaf.h"
 #include "store_use.h"
 
 enum { EMPTY, SMALL, LARGE, DEEP, HELD, HALF_FLUSHED, FREED, IMAGES };
@@ -94,25 +95,25 @@ static void fill(struct emmap_txn *txn, const char *name, unsigned elements)
     *record = it;
 }
 
-/* Keys whose hashes begin with the same bits, so that the trie has all its levels: no honest key has such
- * a hash, and the check says so. */
+/* A leaf under as many nodes as there can be, and each refers to nothing but the next one: so there are more
+ * ways to the few keys than could ever be gone. The check says that a block is reached twice. */
 static void fill_deep(struct emmap_txn *txn, const char *name)
 {
     struct emmap_key key = key_of(txn->store, name, strlen(name));
     struct emmap_record *record;
-    unsigned char *payload;
-    char text[24];
+    int rc = 0;
+    fill(txn, name, 8);
     MUST(emmap_prepare(txn, EMMAP_OPERATION) == 0 && emmap_record_own(txn, &key, &record) == 0);
-    struct emmap_record it = *record;
-    for (unsigned i = 0; i < 60; i++) {
-        struct emmap_key element = number_key(txn->store, text, i);
-        element.hash = i < 30 ? UINT64_C(0x5555555555555555) : UINT64_C(0x5555555555555555) ^ (i % 20);
-        MUST(emmap_prepare(txn, EMMAP_OPERATION) == 0);
-        MUST(emmap_trie_put(txn, &it.root, &it.count, &element, 3, 4, &payload) == 0);
-        memset(payload, 0x55, 4);
+    ((struct emmap_leaf *)emmap_at(txn->store, record->root))->bits = EMMAP_WAY_BITS * EMMAP_DEEPEST;
+    for (unsigned level = EMMAP_DEEPEST; level-- != 0;) {
+        uint64_t at = emmap_allocate(txn, EMMAP_NODE, sizeof(struct emmap_node), &rc);
+        MUST(rc == 0);
+        struct emmap_node *node = emmap_at(txn->store, at);
+        node->level = level;
+        for (unsigned i = 0; i < EMMAP_WAYS; i++)
+            node->refs[i] = record->root;
+        record->root = at;
     }
-    MUST(emmap_prepare(txn, EMMAP_OPERATION) == 0 && emmap_record_own(txn, &key, &record) == 0);
-    *record = it;
 }
 
 static void build(unsigned which)
@@ -153,7 +154,7 @@ static void build(unsigned which)
         }
     }
     if (which != EMPTY && which != DEEP) {
-        change_store(&store, &txn, which == SMALL ? 1 : 10);
+        change_store(&store, &txn, which == SMALL ? 1 : 9);
         MUST(emmap_live(&store)->epoch > 2);
     }
     unlock_store(&store);
@@ -162,7 +163,7 @@ static void build(unsigned which)
         emmap_waiting_begin(&waiting, 1000000000);
         MUST(emmap_flush(&store, &waiting) >= 0);
         MUST(lock_store(&store) == 0);
-        change_store(&store, &txn, 6);
+        change_store(&store, &txn, 7);
         unlock_store(&store);
     }
     if (which == HALF_FLUSHED)
@@ -183,7 +184,7 @@ struct patch {
 
 enum {
     SET_8, SET_16, SET_32, SET_64, ADD, FLIP, REFER, REFER_MANY, REPLACE, SWAP, COPY_BLOCK, FILE_SIZE,
-    BIRTH, FREE_AGAIN, FREE_INSIDE, BOMB, HOWS
+    BIRTH, FREE_AGAIN, FREE_INSIDE, COUNTS, HOWS
 };
 enum { AT_HEADER, AT_META_0, AT_META_1, AT_LIVE, AT_SPACE_0, AT_SPACE_1, AT_PINS, AT_BLOCKS };
 #define WHERES (AT_BLOCKS + KINDS)
@@ -264,23 +265,15 @@ static struct emmap_retired *entry_of(const struct image *image, unsigned class,
     return &chunk->entries[i < last ? i : fifo->head_i];
 }
 
-/* Each node refers to one of the next level again and again, and each dict says that it has so many keys: a few
- * blocks, and more ways through them than could ever be gone. */
-static void make_bomb(const struct image *image, uint64_t count)
+/* Each dict and list says that it has so many elements. */
+static void say_counts(const struct image *image, uint64_t count)
 {
-    const unsigned node = EMMAP_NODE - EMMAP_FREE_BLOCK, entry = EMMAP_ENTRY - EMMAP_FREE_BLOCK;
-    for (unsigned i = 0; i < image->n[node]; i++) {
-        struct emmap_node *above = (void *)(memory + image->blocks[node][i]);
-        for (unsigned j = 0; j < image->n[node]; j++) {
-            const struct emmap_node *below = (const void *)(image->bytes + image->blocks[node][j]);
-            for (unsigned k = 0; k < EMMAP_WAYS && below->level == above->level + 1; k++)
-                above->refs[k] = image->blocks[node][j];
-        }
-    }
-    for (unsigned i = 0; i < image->n[entry]; i++) {
-        struct emmap_entry *name = (void *)(memory + image->blocks[entry][i]);
+    const unsigned entries = EMMAP_ENTRY - EMMAP_FREE_BLOCK;
+    for (unsigned i = 0; i < image->n[entries]; i++) {
+        struct emmap_entry *name = (void *)(memory + image->blocks[entries][i]);
+        struct emmap_record *record = (void *)(name->bytes + EMMAP_BEHIND_KEY(name->key_n));
         if (name->tag == EMMAP_RECORD_TAG && name->key_n < 64)
-            ((struct emmap_record *)(void *)(name->bytes + EMMAP_BEHIND_KEY(name->key_n)))->count = count;
+            record->count = count;
     }
 }
 
@@ -341,9 +334,10 @@ static void apply(const struct image *image, struct patch patch)
             memmove(memory + at - word, memory + from, m);
         break;
     }
-    case BOMB:
+    case COUNTS:
+        /* Any, or as many as can just be believed of a file of this size. */
         if (memory_size == image->size)
-            make_bomb(image, value);
+            say_counts(image, patch.spare % 4 == 0 ? 4 * image->size : value);
         break;
     case BIRTH: {
         /* As if the transactions to come had made it. */
@@ -366,7 +360,8 @@ static void apply(const struct image *image, struct patch patch)
         }
         struct emmap_retired *entry = class < EMMAP_CLASSES ? entry_of(image, class, (unsigned)value) : NULL;
         if (entry != NULL)
-            *entry = (struct emmap_retired){.block = (uint64_t)((unsigned char *)header - memory), .when = EMMAP_RETIRED(class, 2)};
+            *entry = (struct emmap_retired){.block = (uint64_t)((unsigned char *)header - memory),
+                                            .when = EMMAP_RETIRED(class, 2)};
         break;
     }
     case FILE_SIZE:

@@ -12,7 +12,8 @@ static struct emmap_store *in_use;
 /* An answer that a damaged store may give, but none that has passed the check. */
 static int fine(int rc)
 {
-    if (is_sound && rc != 0 && rc != -ENOSPC && rc != -EFBIG && rc != -ENOMEM) {
+    /* -EROFS: a flush of it has failed. */
+    if (is_sound && rc != 0 && rc != -ENOSPC && rc != -EFBIG && rc != -ENOMEM && rc != -EROFS) {
         const char *wrong = atomic_load(&in_use->wrong);
         fprintf(stderr, "a store that the check has passed answers %d: %s, at %#llx\n", rc,
                 wrong != NULL ? wrong : "", (unsigned long long)atomic_load(&in_use->wrong_at));
