@@ -121,15 +121,15 @@ int emmap_check(struct emmap_store *store, struct emmap_trace *found)
     if (frontier % 16 != 0 || frontier < EMMAP_BLOCKS_AT || !emmap_has(store, 0, frontier))
         return emmap_wrong(store, space_at, "the frontier lies outside of the file");
 
-    int rc = look_at_other(store, space, space_at);
-    if (rc == 0)
-        rc = emmap_trace_begin(found, store, frontier);
+    int rc = emmap_trace_begin(found, store, frontier);
     if (rc == 0)
         rc = emmap_trace_root(found, at, txn);
     uint64_t blocks = found->blocks, bytes = found->bytes;
     struct census census = {.trace = found, .txn = txn};
     if (rc == 0)
         rc = count_all(&census, space, space_at);
+    if (rc == 0)
+        rc = look_at_other(store, space, space_at);
     if (rc == 0 && emmap_lost_any(store->lost))
         rc = -EIO;
     emmap_trace_end(found);

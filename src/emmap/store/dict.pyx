@@ -79,7 +79,7 @@ cdef tuple pair_of(i, pair):
 cdef class Dict(Container):
     """A dict in a store: shared, in the file, and safe against `kill -9`. `Store.dict` makes it.
 
-    It is a `MutableMapping` with all that a dict has; the order is that of the keys' hashes. Keys are str,
+    It is a `MutableMapping` with all that a dict has; the order is any. Keys are str,
     bytes, int, and tuples of them. A value is a copy: to change one where it is, `edit` it. Each operation is
     done or not done, and others see it at once; within `Store.transaction`, when that ends. Iteration is over
     the moment at which it began, whatever is changed meanwhile.

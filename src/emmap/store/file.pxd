@@ -22,7 +22,7 @@ cdef class StoreFile(Placed):
     cdef int depth                  # operations and blocks that it is in
     cdef int doomed                 # the error that has spoilt it, or 0
     cdef uint64_t serial            # of the transactions begun here
-    cdef uint64_t rollbacks         # to savepoints
+    cdef list undone                # of the transaction: numbers (from, to) of what was rolled back, or None
     cdef PyObject *latest           # the Moment of the newest root that was pinned, borrowed
     cdef list former                # mappings that were outgrown
     cdef list adopted               # descriptors by which a parent's pins were handed to us

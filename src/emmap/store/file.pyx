@@ -35,6 +35,9 @@ cdef extern from "sys/mman.h" nogil:
 # Address space for a file to grow into, in bytes.
 cdef object ROOM = 64 << 30
 
+# What `figures` does, for its errors.
+cdef str TELLING = "tell the store in numbers"
+
 # All that are open, for forks.
 _open = {}
 
@@ -139,6 +142,8 @@ cdef class StoreFile(Placed):
             raise AddressSpaceError(f"there is no address space to {doing}")
         if rc == -E2BIG:
             raise ValueError("a key has at most 65,535 bytes")
+        if rc == -EAGAIN and doing is TELLING:
+            raise BlockingIOError(errno.EAGAIN, "the store changes too fast to be told in numbers: try again", self.name)
         if rc == -EAGAIN:
             raise BlockingIOError(errno.EAGAIN, "the store has 2,048 readers and snapshots already: end some",
                                   self.name)
@@ -230,6 +235,7 @@ cdef class StoreFile(Placed):
             emmap_lock_release(&self.core.lock)
             self.expect(rc, "write to the store")
         self.writer = PyThreadState_GetID(PyThreadState_Get())
+        self.undone = None
         self.depth = 1
         self.doomed = 0
         self.serial += 1
@@ -341,6 +347,8 @@ cdef class StoreFile(Placed):
         if self.is_mine():
             raise RuntimeError("a transaction of this thread is under way: check when it has ended")
         memset(&trace, 0, sizeof(trace))
+        self.look()     # maps the file anew where others have made it longer
+        self.leave()
         self.acquire()
         with nogil:
             # SAFETY: the caller keeps this object, and the lock keeps writers away.
@@ -357,7 +365,7 @@ cdef class StoreFile(Placed):
         cdef int rc
         self.ensure_begun()
         rc = emmap_oldest_pin(&self.core, &oldest)
-        self.expect(emmap_figures_of(&self.core, &figures), "look at the store")
+        self.expect(emmap_figures_of(&self.core, &figures), TELLING)
         self.raise_if_lost()
         return {
             "size": self.core.size, "room": self.core.room,
@@ -399,7 +407,12 @@ cdef void move_lock(emmap_lock *lock, StoreFile file, unsigned char *before) noe
 
 
 cdef MappedMemory map_whole(int fd, size, room):
-    return open_mapping(fd, "r+", reserve=max(room, size))
+    try:
+        return open_mapping(fd, "r+", reserve=max(room, size))
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise AddressSpaceError(f"there is no address space for a store of {size} bytes") from None
 
 
 def create_store(int fd):

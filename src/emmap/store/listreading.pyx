@@ -267,7 +267,10 @@ cdef class ListIterator:
 
     def __next__(self):
         cdef const emmap_slot *slot
-        cdef StoreFile file = self.moment.file
+        cdef StoreFile file
+        if self.moment is None:
+            raise TypeError("iter() of a list makes such a thing")
+        file = self.moment.file
         self.moment.ensure()
         file.expect(emmap_list_cursor_next(&self.cursor, &slot), "read the store")
         if slot == NULL:

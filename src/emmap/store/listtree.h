@@ -128,8 +128,4 @@ int emmap_list_open(struct emmap_txn *txn, struct emmap_list_tree *tree, uint64_
 /* Gives up the value that a slot refers to, if it does. */
 int emmap_slot_retire(struct emmap_txn *txn, const struct emmap_slot *slot);
 
-/* All of the above for one new slot: prepares, and opens a place for it that the caller fills. */
-int emmap_list_open(struct emmap_txn *txn, struct emmap_list_tree *tree, uint64_t index,
-                    struct emmap_slot **slot);
-
 #endif

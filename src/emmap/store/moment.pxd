@@ -13,7 +13,7 @@ cdef class Moment:
     cdef MappedMemory memory        # in which the pin lies
     cdef emmap_pin *pin             # NULL: what the transaction of this thread has made
     cdef emmap_pin *spare           # for a child that is being forked
-    cdef uint64_t serial, rollbacks # of that transaction
+    cdef uint64_t serial            # of that transaction
     cdef uint64_t root              # offset of the root record
     cdef uint64_t txn, directory, names
     cdef object __weakref__

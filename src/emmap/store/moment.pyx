@@ -37,7 +37,7 @@ cdef Moment moment_of(StoreFile file):
         file.expect(emmap_freeze(&file.txn), "read in the transaction")
         moment = Moment.__new__(Moment)
         moment.file, moment.memory = file, file.memory
-        moment.serial, moment.rollbacks = file.serial, file.rollbacks
+        moment.serial = file.serial
         moment.txn, moment.directory, moment.names = file.txn.txn, file.txn.directory, file.txn.names
         return moment
     if file.latest != NULL:
@@ -85,9 +85,11 @@ cdef class Moment:
                 raise RuntimeError("there was no pin left for what a parent read when it forked: read it anew")
             if not self.file.is_mine() or self.file.serial != self.serial:
                 raise RuntimeError("the transaction has ended in which this was begun")
-            if self.file.rollbacks != self.rollbacks:
-                raise RuntimeError("what was read here may have been undone since: a part of the transaction was "
-                                   "rolled back")
+            if self.file.undone is not None:
+                for first, last in self.file.undone:
+                    if first <= self.txn <= last:
+                        raise RuntimeError("what was read here has been undone since: a part of the transaction was "
+                                           "rolled back")
         return 0
 
     cdef int record(self, Name name, emmap_record *record) except -1:

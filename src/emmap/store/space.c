@@ -32,7 +32,7 @@
  * it adds, and one. */
 #define SWEEP 16
 
-/* The file is made longer by an eighth, but not by more than this. */
+/* The file is made longer by a sixteenth, but not by more than this. */
 #define MOST_GROWTH ((uint64_t)64 << 20)
 
 static uint64_t round_up(uint64_t n, uint64_t to)
@@ -56,7 +56,7 @@ static int grow(struct emmap_txn *txn, uint64_t least)
     if (rc != 0)
         return rc;
     uint64_t size = atomic_load_explicit(&store->size, memory_order_relaxed);
-    uint64_t step = size / 8 < MOST_GROWTH ? size / 8 : MOST_GROWTH;
+    uint64_t step = size / 16 < MOST_GROWTH ? size / 16 : MOST_GROWTH;
     uint64_t wanted = round_up(size + step, EMMAP_LEAST_GROWTH);
     least = round_up(least, EMMAP_LEAST_GROWTH);
     if (least > store->room)
@@ -299,10 +299,14 @@ static uint64_t take_new(struct emmap_txn *txn, unsigned class, int *rc)
     return *rc == 0 ? at : 0;
 }
 
-static int is_much_free(const struct emmap_space *space)
+/* Is it time to cut larger blocks? Where much is free, and before the file is made longer. */
+static int is_time_to_cut(const struct emmap_txn *txn)
 {
+    const struct emmap_space *space = txn->space;
     uint64_t free = space->retired - space->in_held;
-    return free > EMMAP_BLOCKS_AT && free > (space->frontier - EMMAP_BLOCKS_AT) / 4;
+    uint64_t size = atomic_load_explicit(&txn->store->size, memory_order_relaxed);
+    return free > EMMAP_LEAST_GROWTH && (free > (space->frontier - EMMAP_BLOCKS_AT) / 4 ||
+                                         space->frontier + EMMAP_OPERATION + SLACK + SPARE > size);
 }
 
 uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, int *rc)
@@ -318,7 +322,7 @@ uint64_t emmap_allocate(struct emmap_txn *txn, unsigned kind, uint64_t bytes, in
         at = take_at_once(txn, class, emmap_class_size(class));
     if (at == 0)
         at = take_free(txn, class, kind != EMMAP_CHUNK, rc);
-    if (at == 0 && *rc == 0 && kind != EMMAP_CHUNK && is_much_free(txn->space))
+    if (at == 0 && *rc == 0 && kind != EMMAP_CHUNK && is_time_to_cut(txn))
         at = take_larger(txn, class, rc);
     if (at == 0 && *rc == 0)
         at = take_new(txn, class, rc);

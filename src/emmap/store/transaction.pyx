@@ -42,6 +42,7 @@ cdef class Transaction:
     cdef StoreFile file             # while it is under way
     cdef uint64_t serial
     cdef int depth                  # of the file, once it has been entered
+    cdef uint64_t first             # number of what is made in it
     cdef emmap_savepoint *savepoint # NULL: it is the outermost
 
     def __cinit__(self, Handle handle not None):
@@ -63,10 +64,13 @@ cdef class Transaction:
         if self.savepoint == NULL or file.inherited:
             file.give_up_one()
             return
+        last = file.txn.txn
         emmap_rollback_to(&file.txn, self.savepoint)
         free(self.savepoint)
         self.savepoint = NULL
-        file.rollbacks += 1
+        if file.undone is None:
+            file.undone = []
+        file.undone.append((self.first, last))
         file.doomed = 0
         file.depth -= 1
 
@@ -81,7 +85,7 @@ cdef class Transaction:
             rc = emmap_savepoint_make(&file.txn, &self.savepoint)
             if rc != 0:
                 self.handle.done(file, rc, "make a savepoint")
-        self.file, self.serial, self.depth = file, file.serial, file.depth
+        self.file, self.serial, self.depth, self.first = file, file.serial, file.depth, file.txn.txn
         return self
 
     def __exit__(self, kind, error, traceback):

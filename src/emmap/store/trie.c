@@ -335,7 +335,8 @@ int emmap_trie_put(struct emmap_txn *txn, uint64_t *root, uint64_t *count, const
             return rc;
     }
     bytes += is_large ? sizeof value : value_n;
-    rc = emmap_prepare(txn, EMMAP_OPERATION + 2 * bytes);
+    /* A record is taken by who removes something, too. */
+    rc = emmap_prepare(txn, tag == EMMAP_RECORD_TAG ? EMMAP_REMOVAL : EMMAP_OPERATION + 2 * bytes);
     uint64_t at = rc == 0 ? emmap_allocate(txn, EMMAP_ENTRY, bytes, &rc) : 0;
     if (at == 0) {
         if (value != 0)
