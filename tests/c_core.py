@@ -29,7 +29,7 @@ OPTIONS = {
 
 
 def run(
-    command: list[str], *, env: dict[str, str] | None = None
+    command: list[str], *, env: dict[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
@@ -37,7 +37,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )
 

@@ -37,49 +37,17 @@ static void print_line(uint64_t pc)
 
 /* Images */
 
+#define PAGE ((size_t)4096)
+
 struct images {
     unsigned char *now, *last;  /* the file, mapped; and a copy of what it held */
     size_t size, last_size;
+    uint64_t *pages;            /* hashes of the copy's */
     int returned;
     uint64_t *seen;             /* hashes of those that have been recovered */
     size_t n, room;
     size_t from, to;            /* the bytes that differ from the image before */
 };
-
-static void map_now(struct images *images, int fd, size_t size)
-{
-    if (images->now != NULL)
-        munmap(images->now, images->size);
-    images->size = size;
-    images->now = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    CHECK(images->now != MAP_FAILED);
-}
-
-/* Has the file changed, or another call returned, since this was asked last? */
-static int has_changed(struct images *images, const struct victim *victim)
-{
-    struct stat file;
-    CHECK(fstat(victim->fd, &file) == 0 && file.st_size > 0);
-    size_t size = (size_t)file.st_size;
-    if (size != images->size || images->now == NULL)
-        map_now(images, victim->fd, size);
-    if (images->last != NULL && size == images->last_size &&
-        images->returned == victim->scene.returned && memcmp(images->last, images->now, size) == 0)
-        return 0;
-    size_t both = size < images->last_size ? size : images->last_size;
-    images->from = 0;
-    images->to = both;
-    while (images->from < both && images->now[images->from] == images->last[images->from])
-        images->from++;
-    while (images->to > images->from &&
-           images->now[images->to - 1] == images->last[images->to - 1])
-        images->to--;
-    CHECK((images->last = realloc(images->last, size)) != NULL);
-    memcpy(images->last, images->now, size);
-    images->last_size = size;
-    images->returned = victim->scene.returned;
-    return 1;
-}
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -87,15 +55,80 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash ^ hash >> 32;
 }
 
-static int is_new(struct images *images)
+static size_t pages_in(size_t size)
 {
-    uint64_t hash = mix(images->last_size, (uint64_t)images->returned), word;
-    for (size_t i = 0; i < images->last_size; i += sizeof word) {
-        size_t left = images->last_size - i;
+    return (size + PAGE - 1) / PAGE;
+}
+
+static size_t page_end(size_t page, size_t size)
+{
+    return (page + 1) * PAGE < size ? (page + 1) * PAGE : size;
+}
+
+/* Takes note of the file's length: what is new of it counts as zeros before. */
+static void follow_size(struct images *images, int fd)
+{
+    struct stat file;
+    CHECK(fstat(fd, &file) == 0 && file.st_size > 0);
+    size_t size = (size_t)file.st_size, before = images->size;
+    if (size == before)
+        return;
+    if (images->now != NULL)
+        munmap(images->now, before);
+    images->size = size;
+    images->now = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(images->now != MAP_FAILED);
+    CHECK((images->last = realloc(images->last, size)) != NULL);
+    CHECK((images->pages = realloc(images->pages, pages_in(size) * sizeof *images->pages)) != NULL);
+    if (size > before)
+        memset(images->last + before, 0, size - before);
+    for (size_t page = pages_in(before); page < pages_in(size); page++)
+        images->pages[page] = 0;
+}
+
+static void take_page(struct images *images, size_t page)
+{
+    size_t from = page * PAGE, to = page_end(page, images->size);
+    uint64_t hash = page + 1, word;
+    for (size_t i = from; i < to; i++) {
+        if (images->last[i] == images->now[i])
+            continue;
+        if (images->to <= images->from)
+            images->from = i;
+        images->to = i + 1;
+    }
+    memcpy(images->last + from, images->now + from, to - from);
+    for (size_t i = from; i < to; i += sizeof word) {
         word = 0;
-        memcpy(&word, images->last + i, left < sizeof word ? left : sizeof word);
+        memcpy(&word, images->last + i, to - i < sizeof word ? to - i : sizeof word);
         hash = mix(hash, word);
     }
+    images->pages[page] = hash;
+}
+
+/* Has the file changed, or another call returned, since this was asked last? */
+static int has_changed(struct images *images, const struct victim *victim)
+{
+    follow_size(images, victim->fd);
+    int changed = images->size != images->last_size || images->returned != victim->scene.returned;
+    images->last_size = images->size;
+    images->returned = victim->scene.returned;
+    images->from = images->to = 0;
+    for (size_t page = 0; page < pages_in(images->size); page++) {
+        size_t from = page * PAGE;
+        if (memcmp(images->last + from, images->now + from, page_end(page, images->size) - from) == 0)
+            continue;
+        take_page(images, page);
+        changed = 1;
+    }
+    return changed || images->n == 0;
+}
+
+static int is_new(struct images *images)
+{
+    uint64_t hash = mix(images->size, (uint64_t)images->returned);
+    for (size_t page = 0; page < pages_in(images->size); page++)
+        hash = mix(hash, images->pages[page]);
     for (size_t i = 0; i < images->n; i++)
         if (images->seen[i] == hash)
             return 0;
@@ -113,7 +146,7 @@ static int recover_image(const struct images *images, const struct victim *victi
     char path[PATH_MAX];
     struct step_scene scene = victim->scene;
     snprintf(path, sizeof path, "%s/image", folder);
-    write_file(path, images->last, images->last_size);
+    write_file(path, images->last, images->size);
     scene.path = path;
     if (recover(victim->test, scene)) {
         unlink(path);
@@ -127,7 +160,7 @@ static int recover_image(const struct images *images, const struct victim *victi
         printf("\n");
         print_line(victim->pc);
     }
-    write_file(path, images->last, images->last_size); /* the recovery has changed it */
+    write_file(path, images->last, images->size); /* the recovery has changed it */
     printf("    the image: %s\n", path);
     return 0;
 }
@@ -143,7 +176,7 @@ static double seconds(void)
 static int step_through(const struct step_test *test, struct trail *trail)
 {
     struct victim victim;
-    struct images images = {.now = NULL};
+    struct images images = {.returned = 0};
     double spent = 0;
     int well = 1;
     enum standing standing = begin(&victim, test, 0);
@@ -162,6 +195,7 @@ static int step_through(const struct step_test *test, struct trail *trail)
     printf("%s: %" PRIu64 " steps (%.0f a second), %zu images\n", test->name, victim.scene.step,
            spent > 0 ? (double)victim.scene.step / spent : 0, images.n);
     free(images.last);
+    free(images.pages);
     free(images.seen);
     unlink(victim.path);
     return well;

@@ -34,7 +34,7 @@
  *     }
  *
  * and in Python: `stepping.build` it, and `stepping.check` that it succeeds. For what lies in
- * src/emmap/locks there is more in placed.h.
+ * src/emmap/locks there is more in placed.h, and for a store in store_recover.h.
  *
  * A CHECK that fails in any of these processes fails the test, and so does one that takes longer than 20
  * seconds. Then the moment is told, the bytes that were stored last, and the line of the store; the image

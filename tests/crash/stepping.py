@@ -24,23 +24,27 @@ LOCKS = [
 ]
 
 
-def build(
-    program: str, folder: Path, sources: Sequence[str] = (), *, options: Sequence[str] = ()
-) -> Path:
-    """The binary of c/PROGRAM.c, linked with the harness and these sources of src/emmap."""
+def link(program: str, core: list[str], folder: Path, *, options: Sequence[str] = ()) -> Path:
+    """The binary of c/PROGRAM.c, linked with the harness and a core (of `build_core`)."""
     binary = folder / program
-    core = build_core("plain", folder, list(sources))
     options = [LINKED_AT_ONCE, f"-I{PACKAGE / 'mapping'}", *options]
     built = run([*core, *options, str(HERE / "c" / f"{program}.c"), *HARNESS, "-o", str(binary)])
     assert built.returncode == 0, built.stdout
     return binary
 
 
+def build(
+    program: str, folder: Path, sources: Sequence[str] = (), *, options: Sequence[str] = ()
+) -> Path:
+    """The same with these sources of src/emmap, compiled for it."""
+    return link(program, build_core("plain", folder, list(sources)), folder, options=options)
+
+
 def step(binary: Path) -> subprocess.CompletedProcess[str]:
     """Step through the operations of a program. Their files lie beside it, and so does an image
     that could not be recovered.
     """
-    done = run([str(binary), str(binary.parent)])
+    done = run([str(binary), str(binary.parent)], timeout=600)
     print(done.stdout)
     if done.returncode == SKIPPED:
         pytest.skip(done.stdout.splitlines()[-1])
