@@ -20,9 +20,9 @@ QUICK_SECONDS, FULL_SECONDS = 0.4, 4.0
 
 
 def benchmark_names() -> list[str]:
-    """The modules of this folder that ask questions."""
-    others = {"__init__", "__main__", "harness"}
-    return sorted({path.stem for path in FOLDER.glob("*.py")} - others)
+    """The modules of this folder that ask questions: not the harness, nor parts, as store_peers."""
+    names = {path.stem for path in FOLDER.glob("*.py")} - {"harness"}
+    return sorted(name for name in names if "_" not in name)
 
 
 def list_benchmarks() -> None:

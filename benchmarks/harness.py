@@ -18,6 +18,7 @@ import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 UNROLLED = 50  # times that a statement stands in its loop, which then costs it less than 0.5 ns
 FEWEST_ROUNDS = 5
@@ -25,7 +26,10 @@ FEWEST_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to do the work. `sample` does one short round: nanoseconds for each unit of work."""
+    """One way to do the work. `sample` does one short round: nanoseconds for each unit of work.
+
+    Where a question asks for bytes, it returns these.
+    """
 
     name: str
     sample: Callable[[], float]
@@ -36,7 +40,7 @@ class Question:
     """What is asked of whom. Ratios are to the contestant named `peer`.
 
     emmap is the first contestant. It may promise a cost: `at_most` this ratio, or `at_most_more`
-    nanoseconds than the peer.
+    nanoseconds than the peer. A question for bytes is asked once: the answer is always the same.
     """
 
     title: str
@@ -44,11 +48,12 @@ class Question:
     peer: str
     at_most: float | None = None
     at_most_more: float | None = None
+    unit: Literal["nanoseconds", "bytes"] = "nanoseconds"
 
 
 @dataclass(frozen=True)
 class Result:
-    """The rounds of each contestant, in nanoseconds."""
+    """The rounds of each contestant, in nanoseconds or bytes."""
 
     question: Question
     rounds: dict[str, list[float]]
@@ -58,7 +63,7 @@ class Result:
         return statistics.median(self.rounds[name])
 
     def ratio(self, name: str) -> float:
-        """How much of the peer's time a contestant takes."""
+        """How much of what the peer takes a contestant takes."""
         return self.median(name) / self.median(self.question.peer)
 
 
@@ -89,6 +94,8 @@ def timed(work: Callable[[], object], units: int = 1) -> float:
 
 def ask(question: Question, seconds: float) -> Result:
     """Let the contestants take turns until the time is up."""
+    if question.unit == "bytes":
+        return Result(question, {each.name: [each.sample()] for each in question.contestants})
     rounds: dict[str, list[float]] = {contestant.name: [] for contestant in question.contestants}
     for contestant in question.contestants:
         contestant.sample()  # warms caches; not counted
@@ -112,13 +119,19 @@ def duration(nanoseconds: float) -> str:
     return f"{nanoseconds:7.2f} ns"
 
 
+def amount(figure: float, unit: str) -> str:
+    """A time, or mebibytes."""
+    return f"{figure / (1 << 20):6.1f} MiB" if unit == "bytes" else duration(figure)
+
+
 def table(result: Result) -> str:
     """The figures of one question."""
     question = result.question
     lines = [f"{question.title:<54}   median   ratio"]
     for contestant in question.contestants:
         name = contestant.name
-        lines.append(f"  {name:<48} {duration(result.median(name))}  {result.ratio(name):6.2f}")
+        figure = amount(result.median(name), question.unit)
+        lines.append(f"  {name:<48} {figure}  {result.ratio(name):6.2f}")
     return "\n".join(lines)
 
 
@@ -158,6 +171,11 @@ def machine() -> dict[str, str]:
     }
 
 
+def quartiles(samples: list[float]) -> list[float]:
+    """What a quarter of the rounds is below, and what a quarter is above."""
+    return statistics.quantiles(samples, n=4)[::2] if len(samples) > 1 else samples * 2
+
+
 def record(folder: Path, name: str, facts: dict[str, str], results: list[Result]) -> Path:
     """Write the figures to a dated file and return its path."""
     date = time.strftime("%Y-%m-%d")
@@ -172,8 +190,8 @@ def record(folder: Path, name: str, facts: dict[str, str], results: list[Result]
                 "promise": verdict(result),
                 "contestants": {
                     contestant: {
-                        "nanoseconds": round(result.median(contestant), 3),
-                        "quartiles": [round(q, 3) for q in statistics.quantiles(samples, n=4)[::2]],
+                        result.question.unit: round(result.median(contestant), 3),
+                        "quartiles": [round(q, 3) for q in quartiles(samples)],
                         "ratio": round(result.ratio(contestant), 4),
                         "rounds": len(samples),
                     }
