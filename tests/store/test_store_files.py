@@ -230,10 +230,10 @@ before = len(d)
 for n in range(100):
     d["new", n] = bytes(5000)
 assert len(d) == before + 100
-with open("rest", "wb") as rest:
+with open("rest", "wb", buffering=0) as rest:
     try:
         while True:
-            rest.write(bytes(4096)); rest.flush()
+            rest.write(bytes(4096))
     except OSError:
         pass
 for n in range(100):

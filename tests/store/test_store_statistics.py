@@ -168,7 +168,8 @@ def test_space_after_overwriting_ten_times_the_data(
         d[chance.randrange(n)] = b"1" * size
         if flushes == "often" and turn % n == 0:
             store.flush()
-    assert store.statistics().size <= 2.5 * live + MB
+    # What the last flush reaches is kept besides: twice as much, and room to grow.
+    assert store.statistics().size <= 2.5 * live + (2 if flushes == "often" else 1) * MB
     store.check()
 
 
@@ -183,7 +184,7 @@ def test_space_of_values_of_all_sizes(store: emmap.Store, d: emmap.Dict[Any, Any
         live[key] = size
         if turn % 1000 == 0:
             store.flush()
-    assert store.statistics().size <= 2.5 * sum(live.values()) + 2 * MB
+    assert store.statistics().size <= 3.5 * sum(live.values()) + 2 * MB
 
 
 def test_space_of_a_queue(store: emmap.Store) -> None:

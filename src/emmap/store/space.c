@@ -274,10 +274,10 @@ static uint64_t take_larger(struct emmap_txn *txn, unsigned class, int *rc)
 {
     const struct emmap_space *space = txn->space;
     uint64_t size = emmap_class_size(class);
-    for (unsigned larger = class < 24 ? class + 8 : class + 1; larger < EMMAP_CLASSES; larger++) {
+    for (unsigned larger = class < 16 ? class + 2 : class + 1; larger < EMMAP_CLASSES; larger++) {
         if (!(space->filled[larger >> 6] >> (larger & 63) & 1))
             continue;
-        uint64_t at = take_free(txn, larger, 0, rc);
+        uint64_t at = take_free(txn, larger, 1, rc);
         if (at != 0)
             *rc = cut(txn, at + size, emmap_class_size(larger) - size);
         if (at != 0 || *rc != 0)
