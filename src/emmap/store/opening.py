@@ -136,7 +136,10 @@ def _replace(place: int, name: str) -> bool:
 
 
 def _fill(new: NewFile) -> None:
-    create_store(new.fd)
+    try:
+        create_store(new.fd)
+    except OSError as error:
+        raise new._about_name(error) from None
     os.fsync(new.fd)
 
 
