@@ -24,10 +24,12 @@ ALLOWED_SKIPS = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless `-m` says which to run."""
+    """Leave slow and long tests out unless `-m` says which to run."""
     if config.option.markexpr:
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    slow = [
+        item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")
+    ]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
 

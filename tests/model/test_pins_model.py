@@ -143,13 +143,13 @@ def test_two_readers() -> None:
     assert run(threads, beginning(pieces=0) | {"pin 1": 0}) > 400_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_reader_who_comes_again_and_two_mortal_writers() -> None:
     threads = [reader(turns=2), writer(1, me="A"), writer(1, 1, me="B", scans=(1,))]
     assert run(threads, beginning(), {1: life("A"), 2: life("B")}) > 200_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_guests_and_two_writers_of_whom_half_are_mortal() -> None:
     looks = ("pins", "pin 0")
     threads = [guest("A"), guest("B"), writer(0, 0, me="C", looks=looks)]

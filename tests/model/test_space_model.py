@@ -97,16 +97,16 @@ def test_two_deaths_in_a_row() -> None:
 
 @pytest.mark.slow
 def test_many_random_histories() -> None:
-    for seed in range(1_000, 3_000):
+    for seed in range(1_000, 1_300):
         live_at_random(seed, transactions=30)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_deaths_in_a_row_after_each_of_many_transactions() -> None:
     assert all_kills(beginnings(12), 2) > 50_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_deaths_in_a_row() -> None:
     assert all_kills(beginnings(1), 3) > 100_000
 

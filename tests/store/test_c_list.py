@@ -23,7 +23,13 @@ SOURCES = [
 BLOCKS = "-Wl,--wrap=emmap_allocate,--wrap=emmap_retire,--wrap=emmap_prepare"
 
 
-@pytest.fixture(scope="module", params=BUILDS)
+# Under the sanitizers in the slow run.
+KINDS = [
+    build if build == "plain" else pytest.param(build, marks=pytest.mark.slow) for build in BUILDS
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return build_core(request.param, tmp_path_factory.mktemp(request.param), SOURCES)
 

@@ -314,7 +314,12 @@ class Stores(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("runs", "steps"), [(25, 40), pytest.param(3000, 80, marks=pytest.mark.slow)]
+    ("runs", "steps"),
+    [
+        (25, 40),
+        pytest.param(300, 80, marks=pytest.mark.slow),
+        pytest.param(10_000, 80, marks=pytest.mark.long),
+    ],
 )
 def test_they_stay_equal(runs: int, steps: int) -> None:
     run_state_machine_as_test(

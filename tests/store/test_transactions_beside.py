@@ -112,7 +112,7 @@ def test_signals_in_the_middle(store: emmap.Store, d: emmap.Dict[Any, Any]) -> N
 
     before = signal.signal(signal.SIGALRM, handle)
     try:
-        while dropped < 50 or ends < 50:
+        while dropped < 15 or ends < 15:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 with store.transaction():
