@@ -29,8 +29,9 @@
 #define MOST_MOVES 4
 
 /* Entries of `held` that a transaction looks at again, when a pin has gone that may have held them; else as many as
- * it adds, and one. */
+ * it adds, and one in each of so many transactions. */
 #define SWEEP 16
+#define IDLE 8
 
 /* The file is made longer by a sixteenth, but not by more than this. */
 #define MOST_GROWTH ((uint64_t)64 << 20)
@@ -398,7 +399,7 @@ void *emmap_own(struct emmap_txn *txn, uint64_t *at, unsigned kind, uint64_t n, 
 static int sweep(struct emmap_txn *txn)
 {
     struct emmap_space *space = txn->space;
-    size_t n = (txn->sweep < SWEEP ? txn->sweep : SWEEP) + txn->moved + 1;
+    size_t n = (txn->sweep < SWEEP ? txn->sweep : SWEEP) + txn->moved + (txn->base % IDLE == 0);
     for (; n != 0 && space->held.count != 0; n--) {
         struct emmap_retired head = {0, 0};
         uint64_t birth = 0;
