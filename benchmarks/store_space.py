@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import emmap
 from benchmarks.harness import Contestant, Question
 from benchmarks.store_peers import (
     KEY_SIZE,
@@ -27,6 +28,7 @@ TIMES = 10
 READERS = 4
 PAIR = KEY_SIZE + len(VALUES[0])
 DATA = "keys and values alone"
+LIVE = "the live blocks of emmap's"
 # diskcache and shelve take minutes.
 IN_FILES: Sequence[type[Peer]] = (Emmap, LMDB, SQLite, RocksDB, LevelDB)
 # LevelDB is for one process.
@@ -43,7 +45,7 @@ def space_questions(kinds: Sequence[type[Peer]], *, is_quick: bool) -> Iterator[
         [Emmap] if is_quick else files,
         size_overwritten,
         OVERWRITTEN,
-        DATA,
+        LIVE,
         2.5,
     )
     if not is_quick:
@@ -69,6 +71,8 @@ def in_bytes(
         return Contestant(kind.name, sample)
 
     contestants = [*map(contestant, kinds), Contestant(DATA, lambda: pairs * PAIR)]
+    if peer == LIVE:
+        contestants.append(Contestant(LIVE, lambda: size_in_use(pairs)))
     if peer not in {each.name for each in contestants}:
         peer, at_most = DATA, None
     return Question(title, contestants, peer, at_most, unit="bytes")
@@ -91,6 +95,14 @@ def size_overwritten(kind: type[Peer], folder: Path) -> int:
         peer.put(chance.sample(keys, len(keys)))
     peer.close()
     return size_of(folder)
+
+
+def size_in_use(pairs: int) -> int:
+    """What a store holds of pairs: their blocks, and the tree above."""
+    with emmap.Store(None) as store:
+        live = store.dict("pairs")
+        live.update(dict.fromkeys(make_keys(pairs), VALUES[0]))
+        return store.statistics().used
 
 
 def filled(kind: type[Peer], folder: Path, count: int, step: int) -> int:
