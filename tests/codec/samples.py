@@ -81,7 +81,7 @@ SCALARS: list[Any] = [
     *(np.float64(nan(6)), np.float32(1.5), np.float16(1), np.longdouble(1) / 3, np.complex64(1j)),
     *(np.int8(-1), np.uint64(2**64 - 1), np.longlong(4), np.ulonglong(5), np.True_),
     *(np.str_(""), np.str_("a\0"), np.str_("\ud800"), np.bytes_(b""), np.bytes_(b"a\0")),
-    *(np.datetime64("2020-01-01"), np.datetime64("NaT"), np.timedelta64(3, "s")),
+    *(np.datetime64("2020-01-01"), np.datetime64("NaT", "s"), np.timedelta64(3, "s")),
     *(ARRAYS[-2][0], np.void(b"ab")),
 ]
 SAMPLES = [*PLAIN, *CONTAINERS, *OBJECTS, *ARRAYS, *SCALARS]
