@@ -94,7 +94,6 @@ cdef extern from "pins.h" nogil:
     const emmap_root *emmap_pin_set(emmap_store *store, emmap_pin *pin)
     void emmap_pin_clear(emmap_pin *pin)
     void emmap_pin_copy(emmap_store *store, emmap_pin *pin, uint64_t txn)
-    int emmap_pin_is_set(const emmap_pin *pin)
     void emmap_pin_since(emmap_pin *pin)
     int emmap_oldest_pin(emmap_store *store, emmap_oldest *oldest)
 

@@ -25,8 +25,7 @@ from emmap.mapping.memory cimport MappedMemory, emmap_lost_any
 from emmap.store.core cimport *
 
 cdef extern from "errno.h":
-    int E2BIG, EAGAIN, EBADF, EFBIG, EINTR, EINVAL, EIO, ENOENT, ENOMEM, ENOSPC, ENOTSUP, EOVERFLOW, EPROTO, EROFS, EUCLEAN
-    int EXDEV
+    int E2BIG, EAGAIN, EFBIG, EINTR, EINVAL, EIO, ENOMEM, ENOSPC, ENOTSUP, EOVERFLOW, EPROTO, EROFS, EUCLEAN, EXDEV
 
 cdef extern from "sys/mman.h" nogil:
     enum: MADV_RANDOM
@@ -34,9 +33,6 @@ cdef extern from "sys/mman.h" nogil:
 
 # Address space for a file to grow into, in bytes.
 cdef object ROOM = 64 << 30
-
-# What `figures` does, for its errors.
-cdef str TELLING = "tell the store in numbers"
 
 # All that are open, for forks.
 _open = {}
@@ -142,8 +138,6 @@ cdef class StoreFile(Placed):
             raise AddressSpaceError(f"there is no address space to {doing}")
         if rc == -E2BIG:
             raise ValueError("a key has at most 65,535 bytes")
-        if rc == -EAGAIN and doing is TELLING:
-            raise BlockingIOError(errno.EAGAIN, "the store changes too fast to be told in numbers: try again", self.name)
         if rc == -EAGAIN:
             raise BlockingIOError(errno.EAGAIN, "the store has 2,048 readers and snapshots already: end some",
                                   self.name)
@@ -169,10 +163,7 @@ cdef class StoreFile(Placed):
         return 0
 
     cdef const emmap_root *look(self) except? NULL:
-        """Pins the live root, until `leave`. Nothing that runs Python may be called until then.
-
-        NULL without a pin, in the middle of another such read, is not possible: those keep the GIL.
-        """
+        """Pins the live root, until `leave`. Nothing that runs Python may be called until then."""
         cdef const emmap_root *root
         if self.core.pin == NULL:
             self.claim()
@@ -362,10 +353,13 @@ cdef class StoreFile(Placed):
         cdef emmap_oldest oldest
         cdef emmap_figures figures
         cdef emmap_live *live = emmap_live_of(&self.core)
-        cdef int rc
+        cdef int rc, told
         self.ensure_begun()
         rc = emmap_oldest_pin(&self.core, &oldest)
-        self.expect(emmap_figures_of(&self.core, &figures), TELLING)
+        told = emmap_figures_of(&self.core, &figures)
+        if told == -EAGAIN:
+            raise BlockingIOError(errno.EAGAIN, "the store changes too fast to be told in numbers: try again", self.name)
+        self.expect(told, "look at the store")
         self.raise_if_lost()
         return {
             "size": self.core.size, "room": self.core.room,

@@ -6,7 +6,6 @@ from libc.stdint cimport uint64_t
 
 cimport cython
 
-import errno
 import os
 from _weakref import ref
 from fcntl import F_OFD_SETLK, F_WRLCK, fcntl
@@ -14,9 +13,6 @@ from struct import pack
 
 from emmap.errors import ClosedError
 from emmap.store.core cimport *
-
-cdef extern from "errno.h":
-    int EUCLEAN
 
 # The bytes by which the living are known: see locks/life.h.
 cdef object ID_BYTES = 1 << 62

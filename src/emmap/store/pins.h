@@ -36,12 +36,6 @@ static inline void emmap_pin_clear(struct emmap_pin *pin)
     atomic_store_explicit(&pin->word, 0, memory_order_release);
 }
 
-/* Is it in use by a read that is not over? */
-static inline int emmap_pin_is_set(const struct emmap_pin *pin)
-{
-    return atomic_load_explicit(&pin->word, memory_order_relaxed) != 0;
-}
-
 /* Says that what it pins is kept for long, from now on, and by this process. */
 void emmap_pin_since(struct emmap_pin *pin);
 
